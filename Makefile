@@ -1,0 +1,50 @@
+# Everything runs in .venv, made on first use with the exact versions of constraints.txt.
+# A CUDA machine: TORCH='torch==2.13.0 --index-url INDEX' make demo
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+# Nothing contacts the outside at run time: no telemetry, no update check, no runtime install, no downloads.
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
+
+.PHONY: demo test check format bench verify clean
+
+demo: $(VENV)/installed
+	$(BIN)/fedescc-simulate run --out out/demo
+
+test: check
+	$(BIN)/pytest -n 2 --durations=15
+
+check: $(VENV)/installed .types/fedescc
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python tests/bench/in_process_engine.py
+	$(BIN)/python tests/bench/preprocessing.py
+
+verify: $(VENV)/installed
+	$(BIN)/python -m fedescc.simulations.verify docs/verification
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# mypy finds the packages through links, because their folders are not called fedescc.
+.types/fedescc:
+	mkdir -p $@
+	for role in common client server simulations configs; do ln -sfn ../../$$role $@/$$role; done
+
+clean:
+	rm -rf $(VENV) .types out build dist *.egg-info

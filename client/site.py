@@ -1,0 +1,107 @@
+"""The site file: where this hospital's data lie, how its columns are called, and its own release policy.
+
+It never leaves the hospital. Paths are relative to the file itself; ``~`` is the user's home folder and ``${NAME}``
+in a path is read from the environment, so that one file serves in a container and on the ward's computer.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedescc.common.errors import Refusal
+from fedescc.common.study import Name
+from fedescc.common.yamlfile import Strict, read_model
+
+ROW_NUMBER = "row_number"
+
+
+class ClinicalTable(Strict):
+    """The clinical table: one row a patient."""
+
+    path: str
+    columns: tuple[str, ...] | None = None  # for a file without a header line
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8-sig"
+    missing: tuple[str, ...] = ("", "NA", "?")
+    missing_values: dict[Name, tuple[str, ...]] = {}  # study variable -> more texts that mean missing there
+    patient_id: str = "patient_id"  # a column, or row_number where the file has no identifier
+    names: dict[Name, str] = {}  # study variable -> this site's column; the same name where absent
+    values: dict[Name, dict[str, str]] = {}  # study variable -> this site's value -> the study's category
+    date_format: str = "%Y-%m-%d"
+    split: str | None = None  # column with train / val / test, if the study allows it
+
+
+class Images(Strict):
+    """The CT exports and the drawn ROIs (RTSTRUCT or NIfTI)."""
+
+    dicom: str
+    masks: str | None = None  # folder of masks kept apart from the CT export
+    match: Literal["patient_id", "accession", "folder"] = "patient_id"
+    accession_columns: tuple[str, ...] = ()  # the table's columns with the CTs' accession numbers
+
+    @model_validator(mode="after")
+    def _accession_needs_columns(self) -> Self:
+        if (self.match == "accession") != bool(self.accession_columns):
+            msg = "match: accession and accession_columns are given together or not at all"
+            raise ValueError(msg)
+        return self
+
+
+class ReleasePolicy(Strict):
+    """This hospital's own limits on what leaves; the stricter of these and the study's floor holds."""
+
+    min_class_count: Annotated[int, Field(ge=1)] = 5
+    score_histogram: Literal["never", "plain"] = "never"
+
+
+class Site(Strict):
+    """A site file, checked. See configs/site.example.yaml."""
+
+    site: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    clinical: ClinicalTable
+    images: Images | None = None
+    work: str = "work"
+    policy: ReleasePolicy = ReleasePolicy()
+
+
+class SiteFile(Strict):
+    """A site's settings together with the folder they were read from."""
+
+    settings: Site
+    folder: Path
+
+    def path(self, value: str) -> Path:
+        """A path of the site file, ``${NAME}`` and ``~`` filled in, relative to the file's folder."""
+        return self.folder / Path(_fill_in(value)).expanduser()
+
+    @property
+    def work(self) -> Path:
+        """Folder for the salt, the cache and everything else that fedescc writes at this site."""
+        return self.path(self.settings.work)
+
+
+def read_site(path: Path) -> SiteFile:
+    """The settings in a site file.
+
+    Raises:
+        Refusal: missing or invalid file.
+
+    """
+    return SiteFile(settings=read_model(path, Site), folder=path.resolve().parent)
+
+
+def _fill_in(value: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise Refusal(
+                "unset-variable",
+                f"site file: ${{{name}}} is not set in the environment",
+                f"set {name} or write the path out",
+            )
+        return os.environ[name]
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", replace, value)

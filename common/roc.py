@@ -1,0 +1,375 @@
+"""ROC analysis: exact AUC and DeLong inference, and the same from class histograms that add across sites.
+
+A patient is called positive when ``score >= threshold``. Scores may be on any monotone scale (logits keep
+overconfident models apart). Nothing here returns NaN: what cannot be computed is an `Estimate` with a reason.
+
+Sources: DeLong et al., Biometrics 44 (1988) 837; Sun & Xu, IEEE Signal Process. Lett. 21 (2014) 1389, for
+placements in O(n log n); Qin & Hotilovac, Stat. Methods Med. Res. 17 (2008) 207, for the logit interval.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fedescc.common.errors import Refusal
+
+T = TypeVar("T")
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Interval = tuple[float, float]
+
+Z95 = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Estimate(Generic[T]):
+    """A value, or None with the reason (kebab-case, safe to send) why there is none; exactly one is set."""
+
+    value: T | None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError(f"an estimate has a value or a reason, not {self.value!r} and {self.reason!r}")
+        if isinstance(self.value, float) and not math.isfinite(self.value):
+            raise ValueError(f"an estimate cannot be {self.value}")
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Difference of two AUCs on the same patients (first minus second), its SE, z and two-sided p."""
+
+    difference: float
+    standard_error: float
+    z: float
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class ClassHistogram:
+    """Patients per score bin and class; int64 arrays of shape (bins,); histograms of sites add with ``+``.
+
+    Bin i holds ``edges[i - 1] <= score < edges[i]``; the first and last bins are open, so there is one bin
+    more than edges and no score falls outside.
+
+    Raises:
+        Refusal: "bad-histogram" when shapes differ, counts are not whole or are negative.
+
+    """
+
+    negatives: Counts
+    positives: Counts
+
+    def __post_init__(self) -> None:
+        for name in ("negatives", "positives"):
+            object.__setattr__(self, name, _whole_counts(getattr(self, name)))
+        if self.negatives.shape != self.positives.shape:
+            raise _bad_histogram(f"{self.negatives.size} bins of negatives, {self.positives.size} of positives")
+
+    def __add__(self, other: "ClassHistogram") -> "ClassHistogram":
+        if self.negatives.shape != other.negatives.shape:
+            raise _bad_histogram(f"{self.negatives.size} bins cannot be added to {other.negatives.size}")
+        return ClassHistogram(self.negatives + other.negatives, self.positives + other.positives)
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """Points from (0, 0), nobody positive, to (1, 1), everybody; rates of shape (bins + 1,).
+
+    ``thresholds`` (bins - 1,), descending, belong to the points between the two ends.
+    """
+
+    false_positive_rate: Floats
+    true_positive_rate: Floats
+    thresholds: Floats
+
+
+def checked_scores(y: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
+    """Labels as bool and scores as float64, both of shape (patients,).
+
+    Raises:
+        Refusal: "length-mismatch", "labels-not-binary" or "scores-not-finite".
+
+    """
+    labels, scores = np.asarray(y), np.asarray(score, dtype=np.float64)
+    if labels.ndim != 1 or labels.shape != scores.shape:
+        what = f"labels of shape {labels.shape} and scores of shape {scores.shape}"
+        raise Refusal("length-mismatch", what, "give one label and one score a patient")
+    bad_labels = int(np.sum((labels != 0) & (labels != 1)))
+    if bad_labels:
+        what = f"{bad_labels} of {labels.size} labels are neither 0 nor 1"
+        raise Refusal("labels-not-binary", what, "exclude patients without an outcome first")
+    bad_scores = int(np.sum(~np.isfinite(scores)))
+    if bad_scores:
+        what = f"{bad_scores} of {scores.size} scores are NaN or infinite"
+        raise Refusal("scores-not-finite", what, "check the model's output; exclude no patient silently")
+    return labels.astype(bool), scores
+
+
+def auc(y: ArrayLike, score: ArrayLike) -> Estimate[float]:
+    """Mann-Whitney AUC, ties counting 1/2; y 0/1 and score of shape (patients,); see `checked_scores`."""
+    return _auc(_exact_placements(y, score))
+
+
+def delong_variance(y: ArrayLike, score: ArrayLike) -> Estimate[float]:
+    """DeLong variance of the AUC; needs two patients a class; see `checked_scores`."""
+    return _variance(_exact_placements(y, score))
+
+
+def paired_delong(y: ArrayLike, s1: ArrayLike, s2: ArrayLike) -> Estimate[PairedComparison]:
+    """DeLong test of two scores on the same patients; undefined where the difference does not vary."""
+    first, second = _exact_placements(y, s1), _exact_placements(y, s2)
+    if reason := _too_few(first, at_least=2):
+        return Estimate(None, reason)
+    positive, negative = first.of_positives - second.of_positives, first.of_negatives - second.of_negatives
+    difference = float(positive.mean())
+    standard_error = math.sqrt(positive.var(ddof=1) / positive.size + negative.var(ddof=1) / negative.size)
+    if standard_error == 0:
+        return Estimate(None, "zero-variance")
+    z = difference / standard_error
+    return Estimate(PairedComparison(difference, standard_error, z, math.erfc(abs(z) / math.sqrt(2))))
+
+
+def logit_interval(area: Estimate[float], variance: Estimate[float]) -> Estimate[Interval]:
+    """95 % interval of an AUC, symmetric on the logit scale, so it stays inside (0, 1).
+
+    No interval at AUC 0 or 1, nor at variance 0 (a perfect or constant score): DeLong says nothing there, and
+    a zero-width interval would claim certainty. A missing input passes its reason on.
+    """
+    if area.value is None or variance.value is None:
+        return Estimate(None, area.reason or variance.reason)
+    if not 0 < area.value < 1:
+        return Estimate(None, "auc-at-boundary")
+    if variance.value <= 0:
+        return Estimate(None, "zero-variance")
+    centre = math.log(area.value / (1 - area.value))
+    half = Z95 * math.sqrt(variance.value) / (area.value * (1 - area.value))
+    return Estimate((_expit(centre - half), _expit(centre + half)))
+
+
+def delong_interval(area: Estimate[float], variance: Estimate[float]) -> Estimate[Interval]:
+    """Plain 95 % interval, AUC ± 1.96 SE cut to [0, 1], as pROC prints; undefined as in `logit_interval`."""
+    if area.value is None or variance.value is None:
+        return Estimate(None, area.reason or variance.reason)
+    if variance.value <= 0:
+        return Estimate(None, "zero-variance")
+    half = Z95 * math.sqrt(variance.value)
+    return Estimate((max(0.0, area.value - half), min(1.0, area.value + half)))
+
+
+def fine_logit_edges(count: int = 2001, limit: float = 1000.0) -> Floats:
+    """Edges for a fine histogram of training logits, (count,): .008 apart near 0, .8 % of |logit| far out.
+
+    Equal steps of asinh(logit), so that a model whose probabilities all round to 0 or 1 still spreads over
+    bins.
+    """
+    reach = math.asinh(limit)
+    return np.sinh(np.linspace(-reach, reach, count))
+
+
+def quantile_edges(counts: ArrayLike, fine_edges: ArrayLike, bins: int = 50, spread: float = 0.5) -> Floats:
+    """At most bins - 1 of the fine edges, near quantiles k/bins of a pooled fine histogram of training scores.
+
+    A share ``spread`` of the mass is laid evenly over the fine bins between the 1 % and 99 % quantiles first.
+    An overfitted model leaves a hole between its training classes just where test patients fall: quantiles
+    alone put no edge there (AUC error up to .17 at training AUC 1, against .007) and gain nothing elsewhere.
+
+    Args:
+        counts: patients per fine bin, shape (fine edges + 1,), both classes together, summed over sites;
+            noise may have made some negative, which count as 0.
+        fine_edges: strictly increasing, shape (fine edges,); see `fine_logit_edges`.
+        bins: bins wanted; fewer come back where several quantiles share a fine bin.
+        spread: share in [0, 1); 0 gives plain quantiles.
+
+    Raises:
+        Refusal: "bad-histogram" (lengths), "empty-histogram", "bad-edges", "bad-binning" (bins or spread).
+
+    """
+    edges = _checked_edges(fine_edges)
+    mass = np.maximum(np.asarray(counts, dtype=np.float64), 0.0)
+    if mass.shape != (edges.size + 1,):
+        raise _bad_histogram(f"{mass.size} counts for {edges.size} edges")
+    if bins < 2 or not 0 <= spread < 1:
+        raise Refusal("bad-binning", f"{bins} bins, spread {spread}", "ask for 2 bins, spread below 1")
+    if not mass.sum() > 0:
+        raise Refusal("empty-histogram", "the fine histogram holds no patient", "collect scores first")
+    below = np.cumsum(_spread_out(mass / mass.sum(), spread))
+    return edges[np.unique(_nearest(below[:-1], np.arange(1, bins) / bins))]
+
+
+def score_histogram(y: ArrayLike, score: ArrayLike, edges: ArrayLike) -> ClassHistogram:
+    """Patients per bin and class over strictly increasing edges (bins - 1,); see `checked_scores`."""
+    labels, scores = checked_scores(y, score)
+    thresholds = _checked_edges(edges)
+    bins = np.searchsorted(thresholds, scores, side="right")
+    size = thresholds.size + 1
+    return ClassHistogram(np.bincount(bins[~labels], minlength=size), np.bincount(bins[labels], minlength=size))
+
+
+def histogram_auc(histogram: ClassHistogram) -> Estimate[float]:
+    """AUC of a histogram; patients in one bin count as tied (the trapezoid rule)."""
+    return _auc(_bin_placements(histogram))
+
+
+def histogram_delong_variance(histogram: ClassHistogram) -> Estimate[float]:
+    """DeLong variance of `histogram_auc`."""
+    return _variance(_bin_placements(histogram))
+
+
+def roc_curve_from_histogram(histogram: ClassHistogram, edges: ArrayLike) -> Estimate[RocCurve]:
+    """ROC points at the edges, highest threshold first; undefined where a class is missing."""
+    thresholds = _edges_of(histogram, edges)
+    if reason := _too_few(_bin_placements(histogram), at_least=1):
+        return Estimate(None, reason)
+    false_positives, true_positives = _called_positive(histogram)
+    return Estimate(
+        RocCurve(
+            false_positives / false_positives[-1],
+            true_positives / true_positives[-1],
+            thresholds[::-1].copy(),
+        )
+    )
+
+
+def youden_edge(histogram: ClassHistogram, edges: ArrayLike) -> Estimate[float]:
+    """The edge that maximises sensitivity + specificity - 1 (Youden, Cancer 3 (1950) 32).
+
+    Ties go to the highest edge: a response called where there is none may cost the patient the operation.
+    Compared in integers, so that the choice does not hang on rounding.
+    """
+    thresholds = _edges_of(histogram, edges)
+    if reason := _too_few(_bin_placements(histogram), at_least=1):
+        return Estimate(None, reason)
+    if thresholds.size == 0:
+        return Estimate(None, "no-edges")
+    false_positives, true_positives = _called_positive(histogram)
+    scaled = true_positives * false_positives[-1] - false_positives * true_positives[-1]
+    return Estimate(float(thresholds[::-1][int(np.argmax(scaled[1:-1]))]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Placements:
+    """Share of the other class each patient (or bin) beats, ties 1/2, and how many patients share it."""
+
+    of_positives: Floats
+    of_negatives: Floats
+    positives: Counts
+    negatives: Counts
+
+
+def _exact_placements(y: ArrayLike, score: ArrayLike) -> _Placements:
+    labels, scores = checked_scores(y, score)
+    positive, negative = scores[labels], scores[~labels]
+    return _Placements(
+        _share_below(np.sort(negative), positive),
+        1.0 - _share_below(np.sort(positive), negative),
+        np.ones(positive.size, dtype=np.int64),
+        np.ones(negative.size, dtype=np.int64),
+    )
+
+
+def _share_below(ordered: Floats, values: Floats) -> Floats:
+    below = np.searchsorted(ordered, values, side="left")
+    not_above = np.searchsorted(ordered, values, side="right")
+    return (below + not_above) / (2.0 * max(ordered.size, 1))
+
+
+def _bin_placements(histogram: ClassHistogram) -> _Placements:
+    return _Placements(
+        _binned_share_below(histogram.negatives),
+        1.0 - _binned_share_below(histogram.positives),
+        histogram.positives,
+        histogram.negatives,
+    )
+
+
+def _binned_share_below(counts: Counts) -> Floats:
+    doubled = 2 * np.cumsum(counts) - counts
+    return np.asarray(doubled / (2.0 * max(int(counts.sum()), 1)), dtype=np.float64)
+
+
+def _auc(placements: _Placements) -> Estimate[float]:
+    if reason := _too_few(placements, at_least=1):
+        return Estimate(None, reason)
+    return Estimate(float(np.average(placements.of_positives, weights=placements.positives)))
+
+
+def _variance(placements: _Placements) -> Estimate[float]:
+    if reason := _too_few(placements, at_least=2):
+        return Estimate(None, reason)
+    return Estimate(
+        _variance_of_mean(placements.of_positives, placements.positives)
+        + _variance_of_mean(placements.of_negatives, placements.negatives)
+    )
+
+
+def _variance_of_mean(values: Floats, counts: Counts) -> float:
+    n = int(counts.sum())
+    deviation = values - np.average(values, weights=counts)
+    return float(np.sum(counts * deviation**2) / (n - 1) / n)
+
+
+def _too_few(placements: _Placements, at_least: int) -> str | None:
+    positives, negatives = int(placements.positives.sum()), int(placements.negatives.sum())
+    if positives + negatives == 0:
+        return "no-patients"
+    if min(positives, negatives) == 0:
+        return "one-class"
+    return "fewer-than-two-per-class" if min(positives, negatives) < at_least else None
+
+
+def _called_positive(histogram: ClassHistogram) -> tuple[Counts, Counts]:
+    """False and true positives at each threshold, from nobody to everybody, shape (bins + 1,)."""
+    start = np.zeros(1, dtype=np.int64)
+    return (
+        np.concatenate([start, np.cumsum(histogram.negatives[::-1])]),
+        np.concatenate([start, np.cumsum(histogram.positives[::-1])]),
+    )
+
+
+def _spread_out(share: Floats, spread: float) -> Floats:
+    below = np.cumsum(share)
+    even: Floats = np.zeros_like(share)
+    even[np.searchsorted(below, 0.01) : np.searchsorted(below, 0.99) + 1] = 1.0
+    mixed: Floats = (1.0 - spread) * share + spread * even / even.sum()
+    return mixed
+
+
+def _nearest(ascending: Floats, wanted: Floats) -> Counts:
+    """Index of the entry nearest to each wanted value; the lower one at a tie."""
+    after = np.searchsorted((ascending[1:] + ascending[:-1]) / 2, wanted)
+    return after.astype(np.int64)
+
+
+def _edges_of(histogram: ClassHistogram, edges: ArrayLike) -> Floats:
+    thresholds = _checked_edges(edges)
+    if histogram.negatives.size != thresholds.size + 1:
+        raise _bad_histogram(f"{histogram.negatives.size} bins for {thresholds.size} edges")
+    return thresholds
+
+
+def _checked_edges(edges: ArrayLike) -> Floats:
+    thresholds = np.asarray(edges, dtype=np.float64)
+    if thresholds.ndim != 1 or not np.isfinite(thresholds).all() or (np.diff(thresholds) <= 0).any():
+        what = f"{thresholds.size} edges are not finite and strictly increasing"
+        raise Refusal("bad-edges", what, "use the edges the coordinator fixed for this study")
+    return thresholds
+
+
+def _whole_counts(counts: ArrayLike) -> Counts:
+    given = np.asarray(counts)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu" or (given < 0).any():
+        raise _bad_histogram(f"counts of type {given.dtype} and shape {given.shape} are not whole numbers >= 0")
+    return given.astype(np.int64)
+
+
+def _bad_histogram(what: str) -> Refusal:
+    return Refusal("bad-histogram", what, "make every histogram with score_histogram over the same edges")
+
+
+def _expit(x: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * x))

@@ -1,0 +1,124 @@
+"""What travels between server and site: message types, request and reply as Flower records.
+
+A request holds ``task`` (configuration) and, where a model is involved, ``weights`` as one flat float32 array,
+because Flower's cost grows with the number of arrays. A reply holds ``site`` (who answers, under which study),
+``sums`` (numbers that add across sites) and, after training, ``delta`` (local minus received weights).
+"""
+
+import json
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from fedescc.common.errors import Refusal
+
+STATISTICS = "query.statistics"
+TRAIN = "train"
+TRAINING_SCORES = "evaluate.training_scores"
+VALIDATION = "evaluate.validation"
+TEST = "evaluate.test"
+RECALIBRATION = "evaluate.recalibration"
+EXPLANATION = "evaluate.explanation"
+
+Number = int | float | list[int] | list[float]
+Sums = dict[str, Number]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the server asks of a site. ``task`` holds JSON values only."""
+
+    study_sha256: str
+    task: dict[str, Any] = field(default_factory=dict)
+    weights: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a site answers; ``reasons`` says by code why a value is absent from ``sums``."""
+
+    site: str
+    study_sha256: str
+    sums: Sums
+    delta: NDArray[np.float32] | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def installed_version() -> str:
+    """Version of fedescc on this machine; both sides must agree."""
+    return version("fedescc")
+
+
+def pack_request(request: Request) -> RecordDict:
+    """A request as Flower records."""
+    task = ConfigRecord()
+    task["study"], task["version"] = request.study_sha256, installed_version()
+    task["task"] = json.dumps(request.task, allow_nan=False)
+    records = RecordDict({"task": task})
+    if request.weights is not None:
+        records["weights"] = _pack_array(request.weights)
+    return records
+
+
+def unpack_request(records: RecordDict) -> Request:
+    """Flower records as a request.
+
+    Raises:
+        Refusal: another fedescc version sent it, or it is malformed.
+
+    """
+    try:
+        task = records.config_records["task"]
+        if task["version"] != installed_version():
+            raise Refusal("version-mismatch", "the server runs another fedescc version", "install the same version")
+        weights = _unpack_array(records.array_records["weights"]) if "weights" in records else None
+        return Request(str(task["study"]), json.loads(str(task["task"])), weights)
+    except (KeyError, ValueError, TypeError) as error:
+        raise Refusal("malformed-message", "a request does not follow the wire format", "check the server") from error
+
+
+def pack_reply(reply: Reply) -> RecordDict:
+    """A reply as Flower records."""
+    site = ConfigRecord()
+    site["site"], site["study"], site["version"] = reply.site, reply.study_sha256, installed_version()
+    site["reasons"] = json.dumps(reply.reasons, sort_keys=True)
+    records = RecordDict({"site": site, "sums": MetricRecord(dict(reply.sums))})
+    if reply.delta is not None:
+        records["delta"] = _pack_array(reply.delta)
+    return records
+
+
+def unpack_reply(records: RecordDict) -> Reply:
+    """Flower records as a reply.
+
+    Raises:
+        Refusal: it is malformed, or another fedescc version sent it.
+
+    """
+    try:
+        site = records.config_records["site"]
+        if site["version"] != installed_version():
+            raise Refusal("version-mismatch", "a site runs another fedescc version", "install the same version there")
+        delta = _unpack_array(records.array_records["delta"]) if "delta" in records else None
+        sums: Sums = dict(records.metric_records["sums"])
+        reasons = {str(key): str(code) for key, code in json.loads(str(site["reasons"])).items()}
+        return Reply(str(site["site"]), str(site["study"]), sums, delta, reasons)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise Refusal("malformed-message", "a reply does not follow the wire format", "check the site") from error
+
+
+def _pack_array(values: NDArray[np.float32]) -> ArrayRecord:
+    return ArrayRecord({"flat": Array(np.ascontiguousarray(values, dtype=np.float32))})
+
+
+def _unpack_array(record: ArrayRecord) -> NDArray[np.float32]:
+    if set(record) != {"flat"}:
+        raise Refusal("malformed-message", "weights must be one array named flat", "check the sender")
+    values = record["flat"].numpy()
+    if values.dtype != np.float32 or values.ndim != 1:
+        raise Refusal("malformed-message", "weights must be one flat float32 array", "check the sender")
+    return values

@@ -1,0 +1,1 @@
+"""Studies and example settings that ship with fedescc."""

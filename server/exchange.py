@@ -1,0 +1,117 @@
+"""One exchange: the same request to every site, replies handed on as they arrive, until a deadline."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedescc.common.errors import Refusal
+from fedescc.common.wire import Reply, Request, pack_request, unpack_reply
+
+_POLL_SECONDS = 0.05
+_CODE_LENGTH = 60
+
+Accept = Callable[[Reply], None]
+
+
+@dataclass
+class Attendance:
+    """Who took part in an exchange. Sites that fail before naming themselves are counted under ``unnamed``."""
+
+    registered: int
+    invited: int
+    answered: int = 0
+    accepted: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Invited sites whose answer did not count."""
+        return self.invited - len(self.accepted)
+
+
+@dataclass
+class Roster:
+    """Names of the sites behind Flower's node ids, learned from their first accepted reply."""
+
+    names: dict[int, str] = field(default_factory=dict)
+
+    def name(self, node: int) -> str:
+        """The site's name, or a placeholder for one that has not answered yet."""
+        return self.names.get(node, f"unnamed-{node}")
+
+    def learn(self, node: int, name: str) -> None:
+        """Bind a node to the name it gave.
+
+        Raises:
+            Refusal: the node changes its name, or another node already has it.
+
+        """
+        if self.names.get(node, name) != name or any(n != node and s == name for n, s in self.names.items()):
+            raise Refusal("site-name-conflict", "two nodes answer under one site name", "give each site its own name")
+        self.names[node] = name
+
+
+def exchange(
+    grid: Grid,
+    roster: Roster,
+    message_type: str,
+    request: Request,
+    *,
+    deadline_seconds: float,
+    accept: Accept,
+) -> Attendance:
+    """Send ``request`` to every registered site and pass each good reply to ``accept``, in order of arrival.
+
+    A reply that is an error, malformed, under another study or refused by ``accept`` counts against that site alone.
+    """
+    nodes = sorted(grid.get_node_ids())
+    attendance = Attendance(registered=len(nodes), invited=len(nodes))
+    records = pack_request(request)
+    messages = [Message(records, node, message_type, ttl=deadline_seconds) for node in nodes]
+    waiting = set(grid.push_messages(messages))
+    end = time.monotonic() + deadline_seconds
+    while waiting and time.monotonic() < end:
+        replies = list(grid.pull_messages(waiting))
+        for reply in replies:
+            waiting.discard(reply.metadata.reply_to_message_id)
+            _take(reply, roster, request.study_sha256, accept, attendance)
+        if waiting and not replies:
+            time.sleep(_POLL_SECONDS)
+    _note_silent(nodes, roster, attendance)
+    attendance.accepted.sort()
+    return attendance
+
+
+def _take(reply: Message, roster: Roster, study: str, accept: Accept, attendance: Attendance) -> None:
+    node = reply.metadata.src_node_id
+    attendance.answered += 1
+    if reply.has_error():
+        attendance.refused[roster.name(node)] = _error_code(reply.error.reason)
+        return
+    try:
+        content = unpack_reply(reply.content)
+        if content.study_sha256 != study:
+            raise Refusal("study-mismatch", "the site follows another study", "distribute the same study file")
+        roster.learn(node, content.site)
+        accept(content)
+    except Refusal as refusal:
+        attendance.refused[roster.name(node)] = refusal.code
+        return
+    attendance.accepted.append(content.site)
+
+
+def _error_code(reason: str | None) -> str:
+    """A site's error as a code; anything that does not look like one is not repeated (it may quote data)."""
+    text = reason or ""
+    plain = text.replace("-", "").replace("_", "").replace(":", "").isalnum() and text.isascii()
+    return text if plain and len(text) <= _CODE_LENGTH else "site-error"
+
+
+def _note_silent(nodes: Iterable[int], roster: Roster, attendance: Attendance) -> None:
+    for node in nodes:
+        name = roster.name(node)
+        if name not in attendance.refused and name not in attendance.accepted:
+            attendance.refused[name] = "no-answer-in-time"

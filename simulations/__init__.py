@@ -1,0 +1,1 @@
+"""Synthetic cohorts and whole federations in one process."""
