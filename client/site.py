@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Name
@@ -65,6 +65,14 @@ class Site(Strict):
     images: Images | None = None
     work: str = "work"
     policy: ReleasePolicy = ReleasePolicy()
+
+    @field_validator("site")
+    @classmethod
+    def _not_a_total(cls, value: str) -> str:
+        if value == "pooled":
+            msg = "'pooled' means all sites together; choose another name"
+            raise ValueError(msg)
+        return value
 
 
 class SiteFile(Strict):

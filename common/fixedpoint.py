@@ -6,8 +6,9 @@ secure sum needs (Bonawitz et al., CCS 2017, section 4.2).
 """
 
 import numpy as np
-from fedescc.common.errors import Refusal
 from numpy.typing import NDArray
+
+from fedescc.common.errors import Refusal
 
 FRACTION_BITS = 32
 _SUM_LIMIT = 2.0**62  # one bit spare below the 2^63 of int64

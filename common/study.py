@@ -101,9 +101,7 @@ class Rule(Strict):
     code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{2,39}$")]
     text: str
     when: dict[Name, Condition] = {}
-    built_in: (
-        Literal["ct_pre", "ct_post", "chronology", "complete_clinical_data", "ct_quality", "roi"] | None
-    ) = None
+    built_in: Literal["ct_pre", "ct_post", "chronology", "complete_clinical_data", "ct_quality", "roi"] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -263,10 +261,13 @@ class Study(Strict):
 
     @property
     def sha256(self) -> str:
-        """Identity of the study: SHA-256 of its canonical JSON (sorted keys, defaults filled in)."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
+        """Identity of the study: SHA-256 of its canonical JSON (sorted keys, defaults filled in).
+
+        The order of covariates and groups is part of it, because it is the order of the model's inputs.
+        """
+        order = [list(self.covariates), list(self.analysis.explanation_groups)]
+        document = {"study": self.model_dump(mode="json"), "order": order}
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_yaml(self) -> str:
@@ -293,9 +294,7 @@ def read_study(source: str | Path) -> Study:
             f"no study named {str(source)!r}",
             f"give a YAML file or one of: {', '.join(shipped)}",
         )
-    text = (
-        resources.files("fedescc.configs").joinpath("studies", f"{source}.yaml").read_text(encoding="utf-8")
-    )
+    text = resources.files("fedescc.configs").joinpath("studies", f"{source}.yaml").read_text(encoding="utf-8")
     return parse_model(text, Study, f"study {source}")
 
 
@@ -326,9 +325,7 @@ def _unknown_names(study: Study) -> list[str]:
         used += [(f"eligibility.{rule.code}", name) for name in rule.when]
     faults += [f"{where}: no variable of this name" for where, name in used if name not in study.variables]
     outcome = [name for name in study.endpoint.positive_when if name in study.covariates]
-    return faults + [
-        f"covariates.{name}: is part of the endpoint, so it cannot predict it" for name in outcome
-    ]
+    return faults + [f"covariates.{name}: is part of the endpoint, so it cannot predict it" for name in outcome]
 
 
 def _wrong_conditions(study: Study) -> list[str]:

@@ -77,7 +77,8 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _first_fault(error: ValidationError, name: str) -> str:
-    faults = error.errors(include_url=False)
+    # An unknown key first: where it is a misspelling, the key that is then missing only confuses.
+    faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]
     where = ".".join(str(part) for part in first["loc"]) or "the file"
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")

@@ -17,7 +17,9 @@ class SilentGrid(LocalGrid):
     silent = 101
 
     def pull_messages(self, message_ids):
-        answering = [i for i in message_ids if i in self._pending and self._pending[i].metadata.dst_node_id != self.silent]
+        answering = [
+            i for i in message_ids if i in self._pending and self._pending[i].metadata.dst_node_id != self.silent
+        ]
         return super().pull_messages(answering)
 
 

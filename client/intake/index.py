@@ -1,0 +1,125 @@
+"""Index a folder: one row a DICOM image from its header alone, the masks beside them, a reason for the rest."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fedescc.client.intake.header import DicomRow, read_header
+from fedescc.client.intake.quiet import quiet_pydicom
+from fedescc.common.errors import Refusal
+
+Progress = Callable[[int, int], None]
+MaskKind = Literal["rtstruct", "seg", "nifti", "nrrd", "metaimage"]
+_MASK_SUFFIXES: dict[str, MaskKind] = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".mha": "metaimage",
+    ".mhd": "metaimage",
+}
+_MASK_OBJECTS: dict[str, MaskKind] = {
+    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
+    "1.2.840.10008.5.1.4.1.1.66.4": "seg",
+    "RTSTRUCT": "rtstruct",
+    "SEG": "seg",
+}
+_DICOMDIR = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A file that holds regions of interest; ``file`` is relative to the indexed folder."""
+
+    path: Path = field(repr=False)
+    file: str = field(repr=False)
+    kind: MaskKind
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file that is neither image nor mask, and why; ``file`` is relative to the indexed folder."""
+
+    file: str = field(repr=False)
+    reason: str
+
+
+@dataclass(frozen=True)
+class FolderIndex:
+    """Every file under a folder, exactly once, in order of its relative name."""
+
+    rows: tuple[DicomRow, ...]
+    masks: tuple[MaskFile, ...]
+    rejected: tuple[RejectedFile, ...]
+
+
+def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
+    """Read the header of every file below a folder, whatever its layout or file names.
+
+    Symbolic links are followed, each folder once. Pixels are not read.
+
+    Args:
+        folder: a PACS export.
+        progress: called with (files done, files in all) after each file.
+
+    Raises:
+        Refusal: missing_folder or empty_folder.
+
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise Refusal("missing_folder", f"{folder} is no folder", "give the folder that holds the DICOM files")
+    paths = sorted(_walk(folder))
+    if not paths:
+        raise Refusal("empty_folder", f"{folder} holds no files", "give the folder that holds the DICOM files")
+    found: list[DicomRow | MaskFile | RejectedFile] = []
+    with quiet_pydicom():
+        for done, path in enumerate(paths, start=1):
+            found.append(_classify(path, path.relative_to(folder).as_posix()))
+            if progress:
+                progress(done, len(paths))
+    return FolderIndex(
+        tuple(f for f in found if isinstance(f, DicomRow)),
+        tuple(f for f in found if isinstance(f, MaskFile)),
+        tuple(f for f in found if isinstance(f, RejectedFile)),
+    )
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here = Path(root).stat()
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders.sort()
+        yield from (Path(root) / name for name in files)
+
+
+def _classify(path: Path, file: str) -> DicomRow | MaskFile | RejectedFile:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return RejectedFile(file, "not_regular_file")
+        kind = next((k for suffix, k in _MASK_SUFFIXES.items() if file.lower().endswith(suffix)), None)
+        if kind:
+            return MaskFile(path, file, kind)
+        return _classify_dicom(read_header(path, file))
+    except OSError:
+        return RejectedFile(file, "unreadable")
+    except Refusal as refusal:
+        return RejectedFile(file, refusal.code)
+
+
+def _classify_dicom(row: DicomRow) -> DicomRow | MaskFile | RejectedFile:
+    kind = _MASK_OBJECTS.get(row.sop_class) or _MASK_OBJECTS.get(row.modality)
+    if kind:
+        return MaskFile(row.path, row.file, kind)
+    if row.sop_class == _DICOMDIR:
+        return RejectedFile(row.file, "dicomdir")
+    if not row.has_pixels and not row.rows:
+        return RejectedFile(row.file, "no_pixel_data")
+    return row

@@ -1,0 +1,116 @@
+"""What the system makes of a folder: every series, mask and rejected file, with reasons."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedescc.client.intake.index import Progress, index_folder
+from fedescc.client.intake.matching import MatchedMask, match_masks
+from fedescc.client.intake.series import Series, group_series
+from fedescc.client.intake.volume import HuSummary, hu_summary, open_volume
+from fedescc.common.errors import Refusal
+
+# Manufacturer (0008,0070) is free text and may name a hospital; only these names are passed on.
+_VENDORS = {
+    "ge medical": "GE",
+    "ge healthcare": "GE",
+    "siemens": "Siemens",
+    "philips": "Philips",
+    "picker": "Philips",
+    "marconi": "Philips",
+    "toshiba": "Toshiba",
+    "canon": "Canon",
+    "hitachi": "Hitachi",
+    "fujifilm": "Fujifilm",
+    "neusoft": "Neusoft",
+    "united imaging": "United Imaging",
+    "uih": "United Imaging",
+    "shimadzu": "Shimadzu",
+    "neurologica": "Samsung",
+    "samsung": "Samsung",
+    "minfound": "MinFound",
+}
+
+
+def inspect_folder(path: Path, progress: Progress | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Series, masks and rejected files below a folder, as ``fedescc-client inspect --json`` prints them.
+
+    Reads every pixel of the series it accepts, because the hash covers the whole volume; a series whose pixels cannot
+    be read is refused although its geometry is known. What cannot be known of a refused series is None.
+
+    Args:
+        path: the folder.
+        progress: called with (files done, files in all) while headers are read.
+
+    Raises:
+        Refusal: missing_folder or empty_folder.
+
+    """
+    index = index_folder(path, progress)
+    read = [_read_pixels(series) for series in group_series(index.rows, index.rejected)]
+    masks = match_masks(index.masks, [series for series, _ in read])
+    return {
+        "series": [_series_entry(series, hu) for series, hu in read],
+        "masks": [_mask_entry(mask) for mask in masks],
+        "rejected_files": [{"file": rejected.file, "reason": rejected.reason} for rejected in index.rejected],
+    }
+
+
+def vendor(manufacturer: str) -> str:
+    """A scanner maker's usual name, or "other"."""
+    lowered = manufacturer.lower()
+    if lowered.strip() == "ge":
+        return "GE"
+    return next((name for part, name in _VENDORS.items() if part in lowered), "other")
+
+
+def _read_pixels(series: Series) -> tuple[Series, HuSummary | None]:
+    """The series with its final verdict, and a summary of its HU."""
+    if series.reasons:
+        return series, None
+    try:
+        return series, hu_summary(open_volume(series))
+    except Refusal as refusal:
+        return replace(series, reasons=(refusal.code,)), None
+
+
+def _series_entry(series: Series, hu: HuSummary | None) -> dict[str, Any]:
+    grid, first = series.geometry, series.rows[0]
+    return {
+        "series_uid": series.uid,
+        "modality": first.modality,
+        "manufacturer": vendor(first.manufacturer),
+        "files": len(series.rows),
+        "verdict": series.verdict,
+        "reasons": list(series.reasons),
+        "warnings": list(series.warnings),
+        "transfer_syntax": "\\".join(sorted({row.transfer_syntax for row in series.rows})),
+        "shape_zyx": list(grid.shape_zyx) if grid else None,
+        "spacing_zyx_mm": list(grid.spacing_zyx_mm) if grid else None,
+        "origin_xyz_mm": list(grid.origin_xyz_mm) if grid else None,
+        "direction": list(grid.direction) if grid else None,
+        "hu": hu,
+    }
+
+
+def _mask_entry(mask: MatchedMask) -> dict[str, Any]:
+    return {
+        "source": mask.file.file,
+        "roi": mask.roi,
+        "series_uid": mask.series.uid if mask.series else None,
+        "verdict": "refused" if mask.reasons else "accepted",
+        "reasons": list(mask.reasons),
+        "voxels": int(mask.voxels.sum()) if mask.voxels is not None else None,
+        "mean_hu": _mean_hu(mask),
+    }
+
+
+def _mean_hu(mask: MatchedMask) -> float | None:
+    if mask.voxels is None or mask.series is None:
+        return None
+    volume = open_volume(mask.series)
+    planes = np.flatnonzero(mask.voxels.any(axis=(1, 2)))
+    total = sum(int(volume.slices(k, k + 1)[0][mask.voxels[k]].sum(dtype=np.int64)) for k in planes.tolist())
+    return total / int(mask.voxels.sum())

@@ -1,0 +1,1 @@
+"""results.json as a self-contained HTML report."""

@@ -1,0 +1,366 @@
+"""Intake from files to cohort, on small handmade sites and on the synthetic cohort."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import yaml
+
+from fedescc.client.intake.intake import IntakeResult, load_cohort, run_intake
+from fedescc.client.intake.keys import patient_keys
+from fedescc.client.site import read_site
+from fedescc.common.errors import Refusal
+from fedescc.common.study import Study, read_study
+
+ESCC = read_study("escc-pcr")
+SHAPE = (12, 20, 20)
+GOOD: dict[str, str] = {
+    "age": "61",
+    "sex": "male",
+    "cT": "cT3",
+    "cN": "cN1",
+    "cycles": "2",
+    "histology": "ESCC",
+    "neoadjuvant": "chemoimmunotherapy",
+    "other_malignancy": "no",
+    "other_antitumour_therapy": "no",
+    "first_dose_date": "2024-01-10",
+    "last_dose_date": "2024-03-01",
+    "surgery_date": "2024-04-01",
+    "ypT": "ypT0",
+    "ypN": "ypN0",
+}
+Factory = Callable[..., list[Path]]
+
+
+def small_study(**changes: Any) -> Study:
+    data = yaml.safe_load(ESCC.to_yaml())
+    data["imaging"]["grid"] = {
+        "size_zyx": [8, 8, 8],
+        "spacing_zyx_mm": [1.0, 1.0, 1.0],
+        "window_hu": [-200, 300],
+    }
+    return Study.model_validate({**data, **changes})
+
+
+STUDY = small_study()
+
+
+class Hospital:
+    """A site folder with CTs of constant HU per patient, so that a mixed-up row shows."""
+
+    def __init__(self, folder: Path, ct_series: Factory) -> None:
+        self.folder, self._ct_series = folder, ct_series
+        self.rows: list[dict[str, str]] = []
+        (folder / "work").mkdir(parents=True)
+        (folder / "work" / "salt").write_bytes(b"salt" * 8)
+        (folder / "dicom").mkdir()
+        (folder / "masks").mkdir()
+        self.settings: dict[str, Any] = {
+            "site": "a",
+            "clinical": {"path": "clinical.csv"},
+            "images": {"dicom": "dicom", "masks": "masks"},
+        }
+
+    def add(
+        self, name: str, hu: int = 50, days: tuple[str, ...] = ("20240105", "20240320"), **row: str
+    ) -> None:
+        for k, day in enumerate(days):
+            stored = np.full(SHAPE, 1024 + hu + k, np.uint16)
+            uid = f"1.2.{int.from_bytes(name.encode(), 'big')}.{k}"
+            self._ct_series(
+                self.folder / "dicom" / name / day,
+                stored,
+                gap=1.0,
+                PixelSpacing=[1.0, 1.0],
+                PatientID=name,
+                StudyDate=day,
+                SeriesInstanceUID=uid,
+                StudyInstanceUID=uid + ".1",
+                FrameOfReferenceUID=uid + ".2",
+            )
+            self.mask(name, ("pre", "post")[k])
+        self.rows.append({"patient_id": name, **GOOD, **row})
+
+    def mask(self, name: str, time_point: str) -> None:
+        values = np.zeros(SHAPE, np.uint8)
+        values[4:8, 8:12, 8:12] = 1
+        image = sitk.GetImageFromArray(values)
+        image.SetOrigin((-10.0, -20.0, 30.0))
+        path = self.folder / "masks" / name / f"{time_point}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        sitk.WriteImage(image, str(path))
+
+    def intake(self, study: Study = STUDY) -> IntakeResult:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with (self.folder / "clinical.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        (self.folder / "site.yaml").write_text(yaml.safe_dump(self.settings))
+        return run_intake(read_site(self.folder / "site.yaml"), study, quiet)
+
+    def key(self, name: str) -> str:
+        return patient_keys([name], b"salt" * 8)[0]
+
+
+@contextmanager
+def quiet(_description: str, _total: int) -> Iterator[Callable[[], None]]:
+    yield lambda: None
+
+
+@pytest.fixture
+def hospital(tmp_path: Path, ct_series: Factory) -> Hospital:
+    return Hospital(tmp_path / "site", ct_series)
+
+
+def reasons(result: IntakeResult) -> dict[str, tuple[str, ...]]:
+    return {name: codes for name, codes in result.patients if codes}
+
+
+def test_eligible_patients_become_rows_in_key_order(hospital: Hospital) -> None:
+    for name, hu in (("P1", -200), ("P2", 50), ("P3", 300)):
+        hospital.add(name, hu, age=str(60 + hu / 100), sex="female" if name == "P2" else "male", nlr="2.5")
+    cohort = hospital.intake().cohort
+    by_name = {name: cohort.keys.index(hospital.key(name)) for name in ("P1", "P2", "P3")}
+    assert list(cohort.keys) == sorted(cohort.keys)
+    assert cohort.flow == {"included": 3}
+    assert cohort.labels.tolist() == [1, 1, 1]
+    assert cohort.numeric["age"][by_name["P3"]] == 63.0
+    assert cohort.categorical["sex"][by_name["P2"]] == 0
+    assert cohort.categorical["smoking"].tolist() == [-1, -1, -1]
+    assert np.isnan(cohort.numeric["albumin"]).all()
+    assert set(cohort.numeric) | set(cohort.categorical) == set(STUDY.covariates), "nothing merely recorded"
+    assert cohort.images is not None
+    assert cohort.rois is not None
+    assert (cohort.images.shape, cohort.images.dtype) == ((3, 2, 8, 8, 8), np.float16)
+    assert (cohort.rois.shape, cohort.rois.dtype) == ((3, 2, 8, 8, 8), np.uint8)
+    # HU -200 .. 300 map to 0 .. 1, and the second CT is 1 HU brighter than the first.
+    for name, hu in (("P1", -200), ("P2", 50)):
+        np.testing.assert_allclose(cohort.images[by_name[name], 0], (hu + 200) / 500, atol=1e-3)
+        np.testing.assert_allclose(cohort.images[by_name[name], 1], (hu + 201) / 500, atol=1e-3)
+    # The 4x4x4 box lies in the middle of the grid around it.
+    expected = np.zeros((8, 8, 8), np.uint8)
+    expected[2:6, 2:6, 2:6] = 1
+    for roi in cohort.rois.reshape(-1, 8, 8, 8):
+        np.testing.assert_array_equal(roi, expected)
+
+
+def test_whoever_fails_is_counted_and_nobody_else_is_lost(hospital: Hospital) -> None:
+    for k in range(3):
+        hospital.add(f"good{k}")
+    hospital.add("minor", age="17")
+    hospital.add("wrong-unit", albumin="4.1")
+    hospital.add("unknown-code", smoking="sometimes")
+    hospital.add("no-post", days=("20240105",))
+    hospital.add("late", days=("20240111", "20240320"))
+    hospital.add("no-endpoint", ypN="")
+    hospital.add("no-mask")
+    (hospital.folder / "masks" / "no-mask" / "post.nii.gz").unlink()
+    hospital.add("gap")
+    sorted((hospital.folder / "dicom" / "gap" / "20240320").iterdir())[5].unlink()
+    hospital.rows.append({"patient_id": "no-ct", **GOOD})
+    hospital.add("stranger")
+    hospital.rows.pop()
+    result = hospital.intake()
+    assert reasons(result) == {
+        "minor": ("adult",),
+        "wrong-unit": ("clinical_out_of_range:albumin",),
+        "unknown-code": ("clinical_unknown_category:smoking",),
+        "no-post": ("ct_before_surgery",),
+        "late": ("ct_before_treatment",),
+        "no-endpoint": ("endpoint_unknown",),
+        "no-mask": ("roi_available", "post:no_mask"),
+        "gap": ("poor_quality_ct", "post:missing_slices"),
+        "no-ct": ("ct_before_treatment", "ct_before_surgery"),
+    }
+    assert result.flow["included"] == len(result.cohort) == 3
+    assert result.flow["ct_before_treatment"] == 2
+    assert sum(result.flow.values()) == len(hospital.rows) == 12
+    assert "2 series belong to no patient of the table" in result.warnings
+    assert result.cohort.images is not None
+    assert result.cohort.images.shape[0] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 99, None], ids=["empty", "garbage", "cut"])
+def test_a_corrupt_slice_excludes_its_patient(hospital: Hospital, content: bytes | None) -> None:
+    hospital.add("P1")
+    hospital.add("P2")
+    path = sorted((hospital.folder / "dicom" / "P2" / "20240105").iterdir())[6]
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    result = hospital.intake()
+    assert result.flow == {"included": 1, "poor_quality_ct": 1}
+    (codes,) = reasons(result).values()
+    assert codes[0] == "poor_quality_ct"
+    assert "pre:missing_slices" in codes
+    assert any("files of the CT export were rejected" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("position", [0, -1])
+@pytest.mark.parametrize("content", [b"", b"garbage" * 99, None], ids=["empty", "garbage", "cut"])
+def test_a_corrupt_slice_at_the_end_of_the_stack_is_not_overlooked(
+    hospital: Hospital, position: int, content: bytes | None
+) -> None:
+    """Without that file the rest is a whole, shorter stack."""
+    hospital.add("P1")
+    hospital.add("P2")
+    folder = hospital.folder / "dicom" / "P2" / "20240320"
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    path = sorted(folder.iterdir())[position]
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    result = hospital.intake()
+    assert reasons(result) == {"P2": ("poor_quality_ct", "post:corrupt_file")}
+
+
+def test_a_corrupt_mask_excludes_its_patient(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.add("P2")
+    (hospital.folder / "masks" / "P2" / "pre.nii.gz").write_bytes(b"garbage")
+    assert reasons(hospital.intake()) == {"P2": ("roi_available", "pre:mask_unreadable")}
+
+
+def test_unchanged_inputs_are_not_prepared_again(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.add("P2", age="17")
+    first = hospital.intake()
+    again = hospital.intake()
+    assert (first.reused, again.reused) == (False, True)
+    assert again.patients == first.patients
+    assert again.flow == first.flow == {"included": 1, "adult": 1}
+
+
+def test_changed_inputs_make_a_new_cache(hospital: Hospital) -> None:
+    hospital.add("P1")
+    assert hospital.intake().reused is False
+    hospital.add("P2")
+    second = hospital.intake()
+    assert (second.reused, second.flow) == (False, {"included": 2})
+    other = hospital.intake(small_study(title="Other"))
+    assert other.reused is False
+    assert other.cohort.keys == second.cohort.keys
+
+
+def test_no_identifier_enters_the_cache(hospital: Hospital) -> None:
+    hospital.add("Zhang-Wei-4711")
+    hospital.add("Li-Na-0815", age="17")
+    hospital.intake()
+    (cache,) = (hospital.folder / "work" / "cache").iterdir()
+    assert sorted(path.name for path in cache.iterdir()) == [
+        "cohort.json",
+        "images.npy",
+        "rois.npy",
+        "tables.npz",
+    ]
+    content = b"".join(path.read_bytes() for path in cache.iterdir())
+    uid = str(int.from_bytes(b"Zhang-Wei-4711", "big")).encode()
+    for secret in (
+        b"4711",
+        b"Zhang",
+        b"0815",
+        b"20240105",
+        b"2024-01-10",
+        b"2024-04-01",
+        b"dicom",
+        b"1.2." + uid,
+    ):
+        assert secret not in content
+    json.loads((cache / "cohort.json").read_text())
+
+
+def test_an_empty_site_is_refused_with_its_reasons(hospital: Hospital) -> None:
+    hospital.add("P1", age="17")
+    hospital.add("P2", histology="other")
+    with pytest.raises(Refusal, match="empty-site") as caught:
+        hospital.intake()
+    assert "none of 2 patients is eligible (adult 1, escc_confirmed 1)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "code"),
+    [
+        (None, "no-images"),
+        ({"dicom": "absent"}, "missing-input"),
+        ({"dicom": "dicom", "masks": "absent"}, "missing-input"),
+        ({"dicom": "empty"}, "empty_folder"),
+    ],
+)
+def test_folders_that_are_not_there_are_refused(
+    hospital: Hospital, images: dict[str, str] | None, code: str
+) -> None:
+    hospital.add("P1")
+    (hospital.folder / "empty").mkdir()
+    hospital.settings["images"] = images
+    with pytest.raises(Refusal, match=code):
+        hospital.intake()
+
+
+def test_matching_by_folder(hospital: Hospital) -> None:
+    hospital.add("P1")
+    for row in hospital.rows:
+        row["patient_id"] = "folder-1"
+    shutil.move(hospital.folder / "dicom" / "P1", hospital.folder / "dicom" / "folder-1")
+    shutil.move(hospital.folder / "masks" / "P1", hospital.folder / "masks" / "folder-1")
+    hospital.settings["images"]["match"] = "folder"
+    assert hospital.intake().flow == {"included": 1}
+
+
+def test_a_clinical_study_needs_no_images(hospital: Hospital) -> None:
+    (hospital.folder / "clinical.csv").write_text("age,sex,num\n61,male,0\n62,female,2\n63,male,\n")
+    hospital.settings = {"site": "a", "clinical": {"path": "clinical.csv", "patient_id": "row_number"}}
+    (hospital.folder / "site.yaml").write_text(yaml.safe_dump(hospital.settings))
+    cohort = load_cohort(read_site(hospital.folder / "site.yaml"), read_study("heart-disease"))
+    assert cohort.flow == {"included": 2, "endpoint_unknown": 1}
+    assert (cohort.images, cohort.rois) == (None, None)
+    by_age = dict(zip(cohort.numeric["age"].tolist(), cohort.labels.tolist(), strict=True))
+    assert by_age == {61.0: 0, 62.0: 1}
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fedescc.simulations.cohort import write_cohort
+
+    out = tmp_path_factory.mktemp("synthetic") / "cohort"
+    write_cohort(out, 2, 4, 3, ESCC, workers=1)
+    return out
+
+
+@pytest.mark.parametrize("name", ["site-a", "site-b"])
+def test_the_synthetic_cohort_goes_through(synthetic: Path, name: str) -> None:
+    """Structure sets at one site, label maps and local names at the other; labels as the generator drew them."""
+    result = run_intake(read_site(synthetic / name / "site.yaml"), ESCC, quiet)
+    with (synthetic / name / "clinical.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert sum(result.flow.values()) == len(table)
+    assert set(result.flow) <= {"included", "escc_confirmed", "other_malignancy"} | {
+        rule.code for rule in ESCC.eligibility.inclusion + ESCC.eligibility.exclusion
+    }
+    assert result.flow["included"] >= len(table) // 2
+    salt = (synthetic / name / "work" / "salt").read_bytes()
+    cohort = result.cohort
+    assert cohort.images is not None
+    assert cohort.rois is not None
+    for row, key in zip(table, patient_keys([row["patient_id"] for row in table], salt), strict=True):
+        if key in cohort.keys:
+            i = cohort.keys.index(key)
+            assert cohort.labels[i] == int(row["ypT"] == "ypT0" and row["ypN"] == "ypN0")
+    assert cohort.images.shape[1:] == (2, 48, 48, 48)
+    assert 0 <= float(cohort.images.min()) < float(cohort.images.max()) <= 1
+    assert (cohort.rois.reshape(len(cohort) * 2, -1).sum(axis=1) > 0).all()
+
+
+def test_the_rois_of_the_synthetic_cohort_are_soft_tissue(synthetic: Path) -> None:
+    cohort = load_cohort(read_site(synthetic / "site-b" / "site.yaml"), ESCC)
+    assert cohort.images is not None
+    assert cohort.rois is not None
+    low, high = ESCC.imaging.grid.window_hu if ESCC.imaging else (0, 0)
+    for image, roi in zip(cohort.images[:, 0], cohort.rois[:, 0], strict=True):
+        hu = float(image[roi == 1].astype(np.float64).mean()) * (high - low) + low
+        assert 0 < hu < 150

@@ -1,0 +1,67 @@
+"""The site file: paths, defaults and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from fedescc.client.site import read_site
+from fedescc.common.errors import Refusal
+
+MINIMAL = "site: a\nclinical: {path: clinical.csv}\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "site.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    site = read_site(write(tmp_path, MINIMAL))
+    assert site.path("x/y") == tmp_path / "x" / "y"
+    assert site.path("/x/y") == Path("/x/y")
+    assert site.work == tmp_path / "work"
+
+
+def test_paths_know_the_environment_and_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = read_site(write(tmp_path, MINIMAL))
+    monkeypatch.setenv("EXPORT", "/data")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert site.path("${EXPORT}/ct") == Path("/data/ct")
+    assert site.path("~/ct") == Path("/home/me/ct")
+    monkeypatch.delenv("EXPORT")
+    with pytest.raises(Refusal, match="unset-variable") as caught:
+        site.path("${EXPORT}/ct")
+    assert "set EXPORT" in str(caught.value)
+
+
+def test_the_strict_release_policy_is_the_default(tmp_path: Path) -> None:
+    policy = read_site(write(tmp_path, MINIMAL)).settings.policy
+    assert (policy.min_class_count, policy.score_histogram) == (5, "never")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("site: A\nclinical: {path: c}", "site"),
+        ("site: a", "clinical: Field required"),
+        (MINIMAL + "image: {}", "image: unknown key"),
+        (MINIMAL + "images: {dicom: d, match: name}", "images.match"),
+        (MINIMAL + "images: {dicom: d, match: accession}", "accession_columns"),
+        (MINIMAL + "images: {dicom: d, accession_columns: [a]}", "accession_columns"),
+        (MINIMAL + "policy: {min_class_count: 0}", "policy.min_class_count"),
+        ("site: a\nclinical: {path: c, delimiter: ';;'}", "clinical.delimiter"),
+    ],
+)
+def test_faults_are_refused(tmp_path: Path, text: str, part: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_site(write(tmp_path, text))
+    assert part in str(caught.value)
+
+
+def test_the_shipped_example_is_valid(repository: Path) -> None:
+    site = read_site(repository / "configs" / "site.example.yaml").settings
+    assert site.images is not None
+    assert (site.images.match, site.clinical.values["sex"]) == ("patient_id", {"M": "male", "F": "female"})

@@ -1,0 +1,205 @@
+"""Which CT belongs to which patient and time point."""
+
+import dataclasses
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from fedescc.client.intake.clinical import PatientRow
+from fedescc.client.intake.index import index_folder
+from fedescc.client.intake.series import Series, group_series
+from fedescc.client.intake.timepoints import Choice, choose_series, match_series
+from fedescc.client.site import Images
+from fedescc.common.errors import Refusal
+from fedescc.common.study import Study, TimePoint, read_study
+
+ESCC = read_study("escc-pcr")
+DATES: dict[str, Any] = {
+    "first_dose_date": date(2024, 1, 10),
+    "last_dose_date": date(2024, 3, 1),
+    "surgery_date": date(2024, 4, 1),
+}
+Make = Callable[..., Series]
+
+
+@pytest.fixture
+def template(tmp_path: Path, ct_series: Callable[..., list[Path]]) -> Series:
+    """One accepted series, 20 slices 2 mm apart, that the tests change in memory."""
+    ct_series(tmp_path, np.zeros((20, 4, 4), np.uint16))
+    (series,) = group_series(index_folder(tmp_path).rows)
+    return series
+
+
+@pytest.fixture
+def make(template: Series) -> Make:
+    def change(
+        uid: str = "1", reasons: tuple[str, ...] = (), gap: float = 2.0, slices: int = 20, **header: Any
+    ) -> Series:
+        assert template.geometry is not None
+        rows = tuple(dataclasses.replace(row, **header) for row in template.rows[:slices])
+        geometry = dataclasses.replace(
+            template.geometry,
+            shape_zyx=(slices, 4, 4),
+            spacing_zyx_mm=(gap, *template.geometry.spacing_zyx_mm[1:]),
+        )
+        return Series(uid, rows, None if reasons else geometry, reasons, ())
+
+    return change
+
+
+def choose(
+    series: list[Series], study: Study = ESCC, drawn: str = "", **values: Any
+) -> dict[TimePoint, Choice]:
+    known = {name: value for name, value in (DATES | values).items() if value is not None}
+    return choose_series(study, known, series, lambda _, one: one.uid == drawn)
+
+
+def uid(choice: Choice) -> str | None:
+    return choice.series.uid if choice.series else None
+
+
+def test_pre_is_the_latest_study_up_to_the_first_dose(make: Make) -> None:
+    days = ["20231201", "20240110", "20240111", "20240115"]
+    chosen = choose([make(day, study_date=day) for day in days])["pre"]
+    assert (chosen.finding, uid(chosen), chosen.study_date) == ("found", "20240110", date(2024, 1, 10))
+
+
+def test_post_is_the_latest_study_between_last_dose_and_surgery(make: Make) -> None:
+    days = ["20240110", "20240301", "20240302", "20240331", "20240401", "20240501"]
+    chosen = choose([make(day, study_date=day) for day in days])["post"]
+    assert (chosen.finding, uid(chosen), chosen.study_date) == ("found", "20240331", date(2024, 3, 31))
+
+
+@pytest.mark.parametrize(
+    ("days", "pre", "post"),
+    [
+        ([], "none", "none"),
+        (["20240111"], "none", "none"),
+        (["20240301", "20240401"], "none", "none"),
+        (["20240101"], "found", "none"),
+        (["20240302"], "none", "found"),
+        (["", "2024"], "unknown", "unknown"),
+        (["", "20240101"], "found", "none"),
+    ],
+)
+def test_findings(make: Make, days: list[str], pre: str, post: str) -> None:
+    chosen = choose([make(str(k), study_date=day) for k, day in enumerate(days)])
+    assert (chosen["pre"].finding, chosen["post"].finding) == (pre, post)
+
+
+@pytest.mark.parametrize(
+    ("missing", "pre", "post"),
+    [
+        ("first_dose_date", "unknown", "found"),
+        ("last_dose_date", "found", "unknown"),
+        ("surgery_date", "found", "unknown"),
+    ],
+)
+def test_without_its_dates_a_time_point_is_unknown(make: Make, missing: str, pre: str, post: str) -> None:
+    series = [make("1", study_date="20240105"), make("2", study_date="20240320")]
+    chosen = choose(series, **{missing: None})
+    assert (chosen["pre"].finding, chosen["post"].finding) == (pre, post)
+
+
+def test_a_refused_series_is_a_ct_of_poor_quality_unless_an_accepted_one_exists(make: Make) -> None:
+    good, bad = make("good", study_date="20240101"), make("bad", ("missing_slices",), study_date="20240105")
+    assert uid(choose([good, bad])["pre"]) == "good"
+    alone = choose([bad])["pre"]
+    assert (alone.finding, alone.series, alone.refusals) == ("found", None, ("missing_slices",))
+
+
+@pytest.mark.parametrize("code", ["localizer", "modality_not_ct", "derived_reformat", "non_axial"])
+def test_what_is_no_scan_does_not_count_as_a_ct(make: Make, code: str) -> None:
+    assert choose([make("1", (code,), study_date="20240101")])["pre"].finding == "none"
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"contrast_agent": "iohexol", "gap": 3.0}, {"gap": 2.0}),
+        ({"gap": 2.0}, {"gap": 2.2}),
+        ({"slices": 20}, {"slices": 15}),
+        ({"series_number": 3}, {"series_number": 4}),
+        ({"series_number": 3}, {"series_number": None}),
+        ({"gap": 2.01, "series_number": 1}, {"gap": 2.0, "series_number": 2}),
+    ],
+)
+def test_preference_within_a_study(make: Make, better: dict[str, Any], worse: dict[str, Any]) -> None:
+    series = [make("a", study_date="20240105", **worse), make("b", study_date="20240105", **better)]
+    assert uid(choose(series)["pre"]) == "b"
+    assert uid(choose(series[::-1])["pre"]) == "b"
+    assert uid(choose(series, drawn="a")["pre"]) == "a", "the series that was drawn on comes before all that"
+
+
+def test_a_reconstruction_of_a_part_is_set_aside(make: Make) -> None:
+    whole = make("whole", study_date="20240105", gap=2.0, slices=20)
+    detail = make("detail", study_date="20240105", gap=1.0, slices=19)
+    half = make("half", study_date="20240105", gap=1.0, slices=20)
+    assert uid(choose([whole, detail], drawn="detail")["pre"]) == "whole"
+    assert uid(choose([whole, half])["pre"]) == "half"
+
+
+def test_the_last_resort_is_the_lowest_uid(make: Make) -> None:
+    series = [make(name, study_date="20240105") for name in ("1.3", "1.2", "1.4")]
+    assert uid(choose(series)["pre"]) == "1.2"
+
+
+def test_a_study_with_pre_alone_needs_no_dates(make: Make) -> None:
+    data = yaml.safe_load(ESCC.to_yaml())
+    data["imaging"]["time_points"] = ["pre"]
+    data["eligibility"] = {}
+    for name in DATES:
+        del data["recorded"][name]
+    chosen = choose([make("1", study_date=""), make("2", study_date="20240105")], Study.model_validate(data))
+    assert uid(chosen["pre"]) == "2"
+    data["imaging"]["time_points"] = ["pre", "post"]
+    with pytest.raises(Refusal, match="study-without-dates"):
+        choose([], Study.model_validate(data))
+
+
+def rows(**accessions: tuple[str, ...]) -> dict[str, PatientRow]:
+    return {f"key-{name}": PatientRow(name, {}, accessions=numbers) for name, numbers in accessions.items()}
+
+
+def test_matching_by_patient_id(make: Make) -> None:
+    series = [
+        make("1", patient_id="A"),
+        make("2", patient_id="B"),
+        make("3", patient_id="A"),
+        make("4", patient_id="C"),
+    ]
+    matched = match_series(series, rows(A=(), B=()), Images(dicom="d"))
+    assert {key: [one.uid for one in mine] for key, mine in matched.by_key.items()} == {
+        "key-A": ["1", "3"],
+        "key-B": ["2"],
+    }
+    assert (matched.contested, matched.unclaimed) == (frozenset(), 1)
+
+
+def test_matching_by_accession_number(make: Make) -> None:
+    images = Images(dicom="d", match="accession", accession_columns=("one", "two"))
+    series = [
+        make("1", accession_number="11"),
+        make("2", accession_number="12"),
+        make("3", accession_number="13"),
+    ]
+    matched = match_series(series, rows(A=("11", "12"), B=("13", "99")), images)
+    assert [one.uid for one in matched.by_key["key-A"]] == ["1", "2"]
+    shared = match_series(series, rows(A=("11",), B=("11",)), images)
+    assert shared.by_key == {}
+    assert shared.contested == {"key-A", "key-B"}
+    assert shared.unclaimed == 2
+
+
+def test_matching_by_folder_name(make: Make) -> None:
+    images = Images(dicom="d", match="folder")
+    series = [make("1", file="export/A/x/1.dcm"), make("2", file="B/A"), make("3", file="A/B/1.dcm")]
+    matched = match_series(series, rows(A=(), B=()), images)
+    assert [one.uid for one in matched.by_key["key-A"]] == ["1"]
+    assert [one.uid for one in matched.by_key["key-B"]] == ["2"]
+    assert matched.contested == {"key-A", "key-B"}

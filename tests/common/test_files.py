@@ -1,0 +1,33 @@
+"""An interrupted write leaves the old file whole and nothing beside it."""
+
+import os
+
+import pytest
+
+from fedescc.common.files import write_atomically
+
+
+def test_content_is_replaced(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename"])
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, step):
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(type(path), "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

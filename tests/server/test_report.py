@@ -1,0 +1,545 @@
+"""The report: one safe, self-contained, accessible page that shows what results.json holds."""
+
+import base64
+import hashlib
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from results_factory import HIDDEN, LOST, PATIENTS, sample_results
+
+from fedescc.common.errors import Refusal
+from fedescc.common.metrics import METRIC_KEYS
+from fedescc.server.report.formats import decimal, duration, interval, player_label, ranges, sentence, shortened, whole
+from fedescc.server.report.markup import el, text
+from fedescc.server.report.page import render, write_report
+from fedescc.server.report.style import DARK, LIGHT, SERIES, style_sheet
+
+VOID = {"meta", "br", "hr"}
+OPTIONAL = sorted(sample_results().keys() - {"study", "study_sha256", "rounds", "final"})
+
+
+class Page(HTMLParser):
+    """A parsed report; unbalanced tags fail at once."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute is given twice in {tag}"
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"th", "td"}:
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.words.append(data)
+        if "sup" not in self._open and {"th", "td"} & set(self._open[-6:]):
+            self.tables[-1][-1][-1] += data
+
+    def named(self, *tags: str) -> list[dict[str, str]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"[ \n]+", " ", " ".join(self.words))
+
+    def table(self, *first_headings: str) -> list[list[str]]:
+        """The table whose head row starts with these cells."""
+        return next(found for found in self.tables if found[0][: len(first_headings)] == list(first_headings))
+
+
+@pytest.fixture
+def results():
+    return sample_results()
+
+
+@pytest.fixture
+def page(results):
+    return Page(render(results))
+
+
+# --- safe and self-contained ---
+
+
+def test_nothing_is_loaded_and_nothing_can_run(page):
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    assert not re.search(r"https?:|//|url\(|@import|javascript:", page.html.replace("<!doctype html>", ""))
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not {name for name in names if name.startswith("on")} | names & {"src", "srcset", "style", "xlink:href"}
+
+
+def test_the_content_policy_allows_this_style_sheet_and_nothing_else(page):
+    policies = [m["content"] for m in page.named("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    style = page.html.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policies == [f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"]
+    assert page.html.index("Content-Security-Policy") < page.html.index("<style>")
+
+
+ATTACK = '"><script>alert(1)</script><b onclick="x"\u202e'
+KEYS = ("post_rim", "local_only", "mean_hu_pre", "ct_before_surgery", "evaluation", "momentum")
+
+
+def prefixed(results, prefix):
+    """The results with other people's text changed wherever it appears: as values and as keys."""
+    raw = json.dumps(results)
+    for plain in (*PATIENTS, results["title"], results["registration"], results["notes"][0], "no-answer-in-time"):
+        raw = raw.replace(json.dumps(plain), json.dumps(prefix + plain))
+    for key in KEYS:
+        assert f'"{key}": ' in raw
+        raw = raw.replace(f'"{key}": ', f"{json.dumps(prefix + key)}: ")
+    named = ("engine", "version", "strategy", "study", "endpoint")
+    return json.loads(raw) | dict.fromkeys(named, prefix)
+
+
+def test_no_text_of_the_results_becomes_markup(results):
+    found = Page(render(prefixed(results, ATTACK)))
+    harmless = Page(render(prefixed(results, "x" * len(ATTACK))))
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in harmless.tags]
+    assert [a.keys() for _, a in found.tags] == [a.keys() for _, a in harmless.tags]
+    assert found.text.count(ATTACK.replace("\u202e", "\ufffd")) > 50
+    assert "\u202e" not in found.html
+
+
+@given(st.text())
+def test_escaped_text_reads_as_before_and_holds_no_markup(value):
+    escaped = text(value)
+    assert not set(escaped) & set("<>\"'")
+    assert len(unescape(escaped)) >= len(value) - 1
+    if value.isprintable():
+        assert unescape(escaped) == value
+
+
+def test_an_element_escapes_text_but_not_elements():
+    inner = el("b", "a < b")
+    assert el("p", inner, " & c", title='"') == '<p title="&quot;"><b>a &lt; b</b> &amp; c</p>'
+    assert el("line", x1=1.25, y1=2.0, stroke_width=3, class_="a", dash=None) == (
+        '<line x1="1.25" y1="2" stroke-width="3" class="a"></line>'
+    )
+
+
+# --- accessible ---
+
+
+def test_every_reference_has_its_target_and_every_id_is_unique(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    links = [attributes["href"] for attributes in page.named("a")]
+    assert len(links) > 10
+    assert {link[1:] for link in links} <= set(ids)
+    assert all(link.startswith("#") for link in links)
+    labels = [name for _, a in page.tags for name in a.get("aria-labelledby", "").split()]
+    assert set(labels) <= set(ids)
+    assert len(labels) > 10
+
+
+def test_headings_begin_with_one_h1_and_skip_no_level(page):
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.named("html") == [{"lang": "en"}]
+
+
+def test_every_table_has_a_caption_and_scopes(page):
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption") == tags.count("thead") >= 7
+    assert {attributes.get("scope") for attributes in page.named("th")} == {"col", "row"}
+    assert {len(row) for row in page.tables[0]} == {1 + len(METRIC_KEYS)}
+    for found in page.tables:
+        assert len({len(row) for row in found}) == 1
+
+
+def test_every_drawing_is_described_or_decorative(page):
+    drawings = page.named("svg")
+    described = [a for a in drawings if a.get("role") == "img"]
+    assert len(described) == 9
+    assert all(a.get("aria-hidden") == "true" for a in drawings if a not in described)
+    assert len(re.findall(r"<desc [^>]*>[^<]+</desc>", page.html)) == len(described)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2.2 contrast ratio."""
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_contrast_meets_wcag_aa(palette):
+    for ground in ("page", "panel"):
+        for ink in ("ink", "soft", "accent"):
+            assert contrast(palette[ink], palette[ground]) >= 4.5, (ink, ground)
+    assert contrast(palette["warn-ink"], palette["warn-page"]) >= 4.5
+    for number in range(SERIES):
+        assert contrast(palette[f"series-{number}"], palette["page"]) >= 3, number
+
+
+def test_the_style_knows_dark_screens_narrow_screens_and_paper():
+    style = style_sheet()
+    assert "@media screen and (prefers-color-scheme:dark)" in style  # never on paper
+    assert "@media print" in style
+    assert "details::details-content" in style  # closed details are printed too
+    assert style.count("{") == style.count("}")
+    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", style)) - {"c"}
+    assert used == set(LIGHT) == set(DARK)
+
+
+# --- shows the numbers ---
+
+
+def test_the_performance_table_holds_every_metric_pooled_first(results, page):
+    found = page.tables[0]
+    assert [row[0] for row in found[1:]] == ["Pooled", *sorted(PATIENTS)]
+    for row in found[1:]:
+        metrics = results["final"]["pooled"] if row[0] == "Pooled" else results["final"]["sites"][row[0]]
+        for key, cell in zip(METRIC_KEYS, row[1:], strict=True):
+            value = metrics[key]
+            if value is None:
+                assert cell == "–"
+            elif key == "auc_ci95":
+                assert [float(end) for end in cell.split("–")] == pytest.approx(value, abs=5e-4)
+            else:
+                assert float(cell.replace("\u2212", "-")) == pytest.approx(value, abs=5e-4)
+
+
+def test_a_missing_value_names_its_reason_and_the_legend_explains_it(results):
+    reasons = {"auc": "one-class", "calibration_slope": "<unheard-of>"}
+    results["final"]["pooled"] |= {"auc": None, "calibration_slope": None, "suppressed": reasons}
+    page = Page(render(results))
+    titles = {a["title"] for a in page.named("abbr")}
+    assert {"all patients have the same outcome", "<unheard-of>"} <= titles
+    assert "one-class – all patients have the same outcome" in page.text
+    assert "No value: all patients have the same outcome." in page.text
+    assert {f"performance-reason-{n}" for n in (1, 2, 3)} <= {a.get("id") for _, a in page.tags}
+
+
+def test_the_headline_comes_first_and_in_words(results, page):
+    pooled = results["final"]["pooled"]
+    low, high = pooled["auc_ci95"]
+    strip = f"Pooled AUC {pooled['auc']:.3f} 95 % CI {low:.3f}–{high:.3f}"
+    assert page.text.index(strip) < page.text.index("Performance on the test set")
+    counts = f"Test patients {pooled['n']} With the outcome {pooled['n_pos']} Sites 5 Rounds 12"
+    assert counts in page.text
+    assert f"{pooled['n_pos']} of {pooled['n']} test patients" in page.text
+    assert "Pooled values cover 4 of 5 sites: beijing, chengdu, henan-cancer, shantou." in page.text
+
+
+def test_identity_and_intended_use_are_on_the_page(results, page):
+    for fact in (results["title"], "NCT07088354", results["study_sha256"], "Research use only.", "Synthetic cohort."):
+        assert fact in page.text
+    assert results["study_sha256"][:12] in page.text.split("Result")[0]
+    assert f"Seed {results['seed']}" in page.text
+
+
+def test_lost_sites_are_a_visible_warning(results, page):
+    assert f"1 site did not take part throughout. Where and why, by reason code: {LOST} : round 3–4" in page.text
+    assert "(no-answer-in-time)" in page.text
+    assert "before training" not in page.text
+    results["final"]["refused"] = {"shantou": "site-error"}
+    results["sites_lost"] = [LOST, "never-came"]
+    warned = Page(render(results)).text
+    assert "3 sites did not take part throughout" in warned
+    assert "never-came : before training" in warned
+    assert "shantou : final evaluation (site-error)" in warned
+
+
+def test_without_losses_and_notes_there_is_no_warning(results):
+    for one in results["rounds"]:
+        one["refused"] = {}
+    assert Page(render(results | {"sites_lost": [], "notes": []})).named("aside") == []
+
+
+def test_the_flow_adds_up_even_where_a_breakdown_is_hidden(results, page):
+    included = sum(site["included"] for site in results["flow"].values())
+    box = re.search(r"In the sites' tables ([\d\u202f]+) Excluded (\d+) ([^.]*?) Included", page.text)
+    total, excluded = int(box[1].replace("\u202f", "")), int(box[2])
+    assert (total, excluded) == (included + 5 * 27, 5 * 27)
+    assert sum(int(n) for n in re.findall(r" (\d+)(?= |$)", box[3])) == excluded
+    assert "by rule not released (small counts) 27" in box[3]
+    assert page.table("Site", "Included", "Training", "Excluded")[0][4:] == [
+        "CT before surgery",
+        "ROI available",
+        "Incomplete clinical data",
+    ]
+
+
+def test_a_hidden_count_hides_the_total(results):
+    results["flow"]["wuhan"]["excluded"] = None
+    results["flow"]["wuhan"]["suppressed"] = {"flow_excluded": "class-count-below-minimum"}
+    words = Page(render(results)).text
+    assert "In the sites' tables" not in words
+    assert "Included 944" in words
+
+
+def test_rounds_are_listed_with_sites_refusals_and_seconds(results, page):
+    found = page.table("Round", "Sites accepted", "Refused")
+    assert len(found) == 1 + len(results["rounds"])
+    assert found[3][1] == "4: beijing, henan-cancer, shantou, wuhan"
+    assert found[3][2] == f"{LOST} (no-answer-in-time)"
+    assert found[1][2] == "–"
+    assert found[1][8] == f"{results['rounds'][0]['seconds']:.1f} s"
+
+
+def test_comparators_stand_beside_the_federation_pooled_and_by_site(results, page):
+    pooled = page.table("", "Patients", "With outcome", "AUC", "95 % CI", "Sensi\u00adtivity")
+    by_site = page.table("Site", "Federated", "Local only", "Centralised")
+    assert [row[0] for row in pooled[1:]] == ["Federated", "Local only", "Centralised"]
+    assert pooled[1][1:5] == page.tables[0][1][1:5]
+    local = results["comparators"]["local_only"]["sites"]["beijing"]["auc"]
+    assert by_site[1][2].startswith(f"{local:.3f}")
+    assert by_site[-1] == [HIDDEN, "–", "–", "–"]
+
+
+def test_comparators_on_other_patients_are_flagged(results, page):
+    assert "The same test patients, pooled over sites." in page.text
+    results["comparators"]["local_only"]["pooled"]["n"] += 14
+    n = results["final"]["pooled"]["n"]
+    flagged = f"not the same test patients (Federated {n}, Local only {n + 14}, Centralised {n})"
+    assert flagged in Page(render(results)).text
+
+
+def test_the_synthetic_test_set_shows_ceilings_and_cues(page):
+    for words in ("2\u202f000 further synthetic patients", "Ceiling: Bayes", "Local: wuhan", "Mean HU change"):
+        assert words in page.text
+
+
+def test_explanation_is_sorted_and_names_hidden_sites(results, page):
+    found = page.table("Group", "Patients", "Mean |SHAP|")
+    lengths = [float(row[2]) for row in found[1:]]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(lengths) == len(results["explanation"]["pooled"])
+    assert f"{HIDDEN} – fewer patients than the minimum count" in page.text
+
+
+@pytest.mark.parametrize(
+    ("privacy", "expected"),
+    [
+        ({"differential_privacy": False}, "Differential privacy Off The model updates carry no formal privacy"),
+        ({"differential_privacy": True, "epsilon": 3.5, "delta": 1e-5}, "On ε = 3.50, δ = 1e-05; the unit"),
+        ({"differential_privacy": True}, "On ε not stated"),
+        ({}, "Differential privacy Not stated"),
+        ({"secure_sum": True}, "Secure sum On The coordinator saw only sums"),
+        ({"secure_sum": False}, "Secure sum Off The coordinator received each site's update"),
+    ],
+)
+def test_protection_is_stated_as_it_was(results, privacy, expected):
+    assert expected in Page(render(results | {"privacy": privacy})).text
+
+
+def test_what_left_the_sites_is_listed_in_full(results, page):
+    assert all(item in page.text for item in results["privacy"]["left_the_sites"])
+
+
+def test_settings_are_the_dotted_keys_that_set_takes(results, page):
+    settings = dict(page.table("Setting", "Value")[1:])
+    assert settings["strategy.name"] == "fedavg"
+    assert settings["training.augmentation.flips"] == "yes"
+    assert settings["training.local_updates"] == "–"
+    assert float(settings["training.learning_rate"]) == results["federation"]["training"]["learning_rate"]
+
+
+# --- whatever subset is present ---
+
+
+@pytest.mark.parametrize("key", OPTIONAL)
+def test_any_optional_part_may_be_absent(results, key):
+    del results[key]
+    assert "Performance" in Page(render(results)).text
+
+
+NULLABLE = [
+    ("rounds", 4, "train_loss"),
+    ("rounds", 4, "patients"),
+    ("rounds", 4, "seconds"),
+    *(("rounds", 4, "validation", key) for key in ("n", "loss", "auc", "auc_ci95")),
+    *(("final", "pooled", key) for key in METRIC_KEYS),
+    *(("final", "sites", "beijing", key) for key in METRIC_KEYS),
+    *(("comparators", "local_only", "pooled", key) for key in METRIC_KEYS),
+    *(("flow", "beijing", key) for key in ("included", "excluded", "n_train", "by_rule")),
+    *(("explanation", "pooled", "blood", key) for key in ("mean_abs", "mean", "sd")),
+    ("explanation", "sites", "beijing", "blood", "mean_abs"),
+    *(("privacy", key) for key in ("differential_privacy", "epsilon", "secure_sum", "min_class_count")),
+    *(("synthetic_test", "auc", key) for key in ("federated", "centralised", "local_only_mean", "ceiling_bayes")),
+    ("synthetic_test", "auc", "centralised", "auc"),
+    ("synthetic_test", "trivial_cues", "mean_hu_pre"),
+]
+
+
+@pytest.mark.parametrize("path", NULLABLE, ids=lambda path: ".".join(map(str, path)))
+def test_any_value_may_be_null(results, path):
+    setting(None, *path)(results)
+    page = Page(render(results))
+    assert not re.search(r"\bNone\b|\bnan\b", page.text)
+
+
+@pytest.mark.parametrize("sites", [1, 12, 40])
+def test_any_number_of_sites_renders_with_its_own_look(results, sites):
+    one = results["final"]["sites"]["beijing"]
+    names = [f"site-{number:02d}" for number in range(sites)]
+    results["final"]["sites"] = dict.fromkeys(names, one)
+    results["final"]["roc"] = dict.fromkeys(["pooled", *names], results["final"]["roc"]["pooled"])
+    page = Page(render({key: results[key] for key in ("study", "study_sha256", "rounds", "final")}))
+    assert [row[0] for row in page.tables[0][1:]] == ["Pooled", *names]
+    assert page.html.count('class="line series-0"') >= 1
+
+
+def test_the_smallest_document_renders(results):
+    smallest = {"study": "s", "study_sha256": "0" * 64, "rounds": [], "final": {"pooled": {}}}
+    page = Page(render(smallest))
+    assert [a["id"] for a in page.named("section")] == ["result", "performance", "provenance"]
+    assert "No site released score histograms" in page.text
+
+
+def test_where_no_site_releases_histograms_the_page_says_so(results):
+    results["final"]["roc"] = {}
+    for one in results["rounds"]:
+        one["validation"] |= {"auc": None, "auc_ci95": None}
+    words = Page(render(results)).text
+    assert "No site released score histograms" in words
+    assert "No validation AUC" in words
+
+
+def test_an_explanation_that_nobody_released_is_named(results):
+    results["explanation"] = {"unit": "logit", "pooled": None, "sites": {}, "suppressed": {"a": "not-released"}}
+    words = Page(render(results)).text
+    assert "No site released Shapley sums" in words
+    assert "a – the site did not release it" in words
+
+
+def test_unknown_keys_are_ignored(results):
+    assert render(results | {"folds": [], "later": {"x": 1}}) == render(results)
+
+
+def without(*path):
+    def change(document):
+        for key in path[:-1]:
+            document = document[key]
+        del document[path[-1]]
+
+    return change
+
+
+def setting(value, *path):
+    def change(document):
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (without("study"), "study"),
+        (without("final"), "final"),
+        (without("final", "pooled"), "final.pooled"),
+        (without("rounds"), "rounds"),
+        (setting("0.8", "final", "pooled", "auc"), "final.pooled.auc"),
+        (setting(1.2, "final", "pooled", "auc"), "final.pooled.auc"),
+        (setting(float("nan"), "final", "pooled", "brier"), "NaN"),
+        (setting(-1, "final", "pooled", "n"), "final.pooled.n"),
+        (setting([0.5], "final", "pooled", "auc_ci95"), "final.pooled.auc_ci95"),
+        (setting({"fpr": [0.0, 1.0], "tpr": [0.0]}, "final", "roc", "pooled"), "final.roc.pooled"),
+        (setting({"fpr": [0.0, 1.0], "tpr": [0, 0.5, 1]}, "final", "roc", "pooled"), "differ in length"),
+        (setting("xyz", "study_sha256"), "study_sha256"),
+        (setting("a\ud800", "study"), "hex escape"),
+    ],
+)
+def test_what_is_no_results_document_is_refused_in_one_line(results, change, named):
+    change(results)
+    with pytest.raises(Refusal) as refusal:
+        render(results)
+    assert refusal.value.code == "no-results"
+    assert named in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+# --- written whole ---
+
+
+def test_the_same_results_give_the_same_bytes(results, tmp_path):
+    write_report(results, tmp_path / "a.html")
+    write_report(sample_results(), tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_a_refused_document_leaves_the_old_report(results, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(results, path)
+    before = path.read_bytes()
+    with pytest.raises(Refusal):
+        write_report({"study": "x"}, path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_folder_is_refused(results, tmp_path):
+    with pytest.raises(Refusal, match="unwritable-report"):
+        write_report(results, Path(tmp_path / "none" / "report.html"))
+
+
+# --- formats ---
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (decimal(-0.25), "\u22120.250"),
+        (decimal(None), "–"),
+        (interval((0.5, 0.75)), "0.500–0.750"),
+        (whole(1234567), "1\u202f234\u202f567"),
+        (duration(8.25), "8.2 s"),
+        (duration(59.99), "60.0 s"),
+        (duration(65), "1 min 05 s"),
+        (duration(3725), "1 h 02 min"),
+        (duration(None), "–"),
+        (player_label("pre_tumour"), "tumour, pre-treatment"),
+        (player_label("tumour"), "tumour"),
+        (player_label("pre_albumin"), "pre albumin"),
+        (sentence("ct_before_surgery"), "CT before surgery"),
+        (shortened("abcdefgh", 5), "abcd…"),
+        (shortened("abcde", 5), "abcde"),
+    ],
+)
+def test_numbers_and_names_read_as_expected(found, expected):
+    assert found == expected
+
+
+@given(st.lists(st.integers(0, 60)))
+def test_ranges_name_exactly_the_numbers_given(numbers):
+    named = set()
+    for part in filter(None, ranges(numbers).split(", ")):
+        ends = [int(end) for end in part.split("–")]
+        named |= set(range(ends[0], ends[-1] + 1))
+    assert named == set(numbers)
