@@ -5,11 +5,6 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
-# Nothing contacts the outside at run time: no telemetry, no update check, no runtime install, no downloads.
-export FLWR_TELEMETRY_ENABLED := 0
-export FLWR_DISABLE_UPDATE_CHECK := 1
-export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
-
 .PHONY: demo test check format bench verify clean
 
 demo: $(VENV)/installed
@@ -30,10 +25,9 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python tests/bench/in_process_engine.py
-	$(BIN)/python tests/bench/preprocessing.py
 
 verify: $(VENV)/installed
-	$(BIN)/python -m fedescc.simulations.verify docs/verification
+	$(BIN)/python tests/verify/demo_learning.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
