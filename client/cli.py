@@ -36,9 +36,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Options before the command."""
 
@@ -65,9 +63,7 @@ def intake(
     site: Annotated[Path, typer.Option(help="This hospital's site.yaml.")],
     study: Annotated[str, typer.Option(help="Study file, or the name of a shipped study.")] = "escc-pcr",
     as_json: Json = False,
-    each: Annotated[
-        bool, typer.Option("--list", help="Also list every patient, for local eyes only.")
-    ] = False,
+    each: Annotated[bool, typer.Option("--list", help="Also list every patient, for local eyes only.")] = False,
 ) -> None:
     """Read table, CTs and masks, prepare the cohort, and say who is in, who is out and why."""
     from fedescc.client.intake.intake import run_intake

@@ -40,12 +40,12 @@ class Training(Strict):
     """What a site does in one round; either passes over its data or a fixed number of updates."""
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = 1e-2
     schedule: Literal["constant", "cosine"] = "cosine"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     batch_size: Annotated[int, Field(ge=2, le=1024)] = 8
-    local_epochs: Count | None = 1
+    local_epochs: Count | None = 2
     local_updates: Count | None = None
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     class_weight: Literal["none", "balanced"] = "balanced"

@@ -1,8 +1,6 @@
 """Whose contributions are explained: image regions per time point, and groups of clinical covariates."""
 
-from fedescc.common.study import Study
-
-REGIONS = ("tumour", "rim", "rest")
+from fedescc.common.study import REGIONS, Study
 
 
 def player_names(study: Study) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedescc.common.errors import Refusal
+from fedescc.common.shapley import MAX_PLAYERS
 from fedescc.common.yamlfile import Strict, parse_model, read_model
 
+REGIONS = ("tumour", "rim", "rest")  # of a scan, explained apart
 TimePoint = Literal["pre", "post"]
 Moment = Literal["baseline", "treatment", "second_ct", "surgery", "pathology"]
 _ORDER: tuple[Moment, ...] = ("baseline", "treatment", "second_ct", "surgery", "pathology")
@@ -369,9 +371,13 @@ def _wrong_model(study: Study) -> list[str]:
 
 
 def _wrong_groups(study: Study) -> list[str]:
-    members = [name for group in study.analysis.explanation_groups.values() for name in group]
-    if not members:
-        return []
-    if sorted(members) != sorted(study.covariates):
+    groups = study.analysis.explanation_groups
+    members = [name for group in groups.values() for name in group]
+    if members and sorted(members) != sorted(study.covariates):
         return ["analysis.explanation_groups: every covariate belongs to exactly one group"]
+    scans = len(study.imaging.time_points) if study.imaging else 0
+    players = len(REGIONS) * scans + len(groups or study.covariates)
+    if players > MAX_PLAYERS:
+        what = f"{players} players, where exact Shapley values allow {MAX_PLAYERS}"
+        return [f"analysis.explanation_groups: {what}; put the covariates into fewer groups"]
     return []

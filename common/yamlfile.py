@@ -28,9 +28,7 @@ def read_model(path: Path, model: type[M]) -> M:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(
-            "unreadable-settings", f"cannot read {path}: {type(error).__name__}", "check the path"
-        ) from error
+        raise Refusal("unreadable-settings", f"cannot read {path}: {type(error).__name__}", "check the path") from error
     return parse_model(text, model, str(path))
 
 
@@ -47,9 +45,7 @@ def parse_mapping(text: str, name: str) -> dict[str, Any]:
         line = " ".join(str(error).split())
         raise Refusal("invalid-yaml", f"{name} is not valid YAML: {line}", "correct the file") from error
     if not isinstance(data, dict):
-        raise Refusal(
-            "invalid-yaml", f"{name} holds no mapping of keys to values", "see configs/ for examples"
-        )
+        raise Refusal("invalid-yaml", f"{name} holds no mapping of keys to values", "see configs/ for examples")
     return data
 
 
@@ -58,9 +54,7 @@ def check_model(data: dict[str, Any], model: type[M], name: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Refusal(
-            "invalid-settings", _first_fault(error, name), "correct it; configs/ holds examples"
-        ) from error
+        raise Refusal("invalid-settings", _first_fault(error, name), "correct it; configs/ holds examples") from error
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -70,9 +64,7 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
         if repeated:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {repeated[0]!r} is given twice", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"key {repeated[0]!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 

@@ -90,9 +90,7 @@ class LocalGrid(Grid):
         reply.metadata.__dict__["_message_id"] = next(self._ids)
         return [reply]
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """All answers, in order of arrival; a local site always answers, so ``timeout`` is not needed."""
         del timeout
         waiting = set(self.push_messages(messages))

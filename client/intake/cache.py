@@ -179,15 +179,9 @@ def _study_name(folder: Path) -> str | None:
     return name
 
 
-def _cohort(
-    head: dict[str, Any], arrays: dict[str, NDArray[Any]], images: dict[str, NDArray[Any]]
-) -> SiteCohort:
+def _cohort(head: dict[str, Any], arrays: dict[str, NDArray[Any]], images: dict[str, NDArray[Any]]) -> SiteCohort:
     def columns(kind: str) -> dict[str, NDArray[Any]]:
-        return {
-            name.removeprefix(f"{kind}."): array
-            for name, array in arrays.items()
-            if name.startswith(f"{kind}.")
-        }
+        return {name.removeprefix(f"{kind}."): array for name, array in arrays.items() if name.startswith(f"{kind}.")}
 
     return SiteCohort(
         keys=tuple(head["keys"]),

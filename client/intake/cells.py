@@ -49,9 +49,7 @@ def read_cell(text: str, name: str, variable: Variable, table: ClinicalTable, wh
 
 
 def _is_missing(text: str, name: str, table: ClinicalTable) -> bool:
-    return text in table.missing or plain(text) in {
-        plain(item) for item in table.missing_values.get(name, ())
-    }
+    return text in table.missing or plain(text) in {plain(item) for item in table.missing_values.get(name, ())}
 
 
 def plain(text: str) -> str:

@@ -88,9 +88,7 @@ def _check_mappings(table: ClinicalTable, study: Study) -> list[str]:
     ]
     for name, values in table.values.items():
         variable = study.variables.get(name)
-        if isinstance(variable, CategoricalVariable) and (
-            unknown := set(values.values()) - set(variable.categories)
-        ):
+        if isinstance(variable, CategoricalVariable) and (unknown := set(values.values()) - set(variable.categories)):
             raise Refusal(
                 "unknown-category",
                 f"site file: clinical.values.{name}: {sorted(unknown)[0]!r} is no category of the study",
@@ -173,9 +171,7 @@ def _patient_id(line: TableLine, number: int, table: ClinicalTable) -> str:
         return str(number)
     text = line.cells[table.patient_id].strip()
     if text in table.missing:
-        raise Refusal(
-            "missing-patient-id", f"column {table.patient_id!r}, line {line.number} is empty", "fill it in"
-        )
+        raise Refusal("missing-patient-id", f"column {table.patient_id!r}, line {line.number} is empty", "fill it in")
     return text
 
 

@@ -49,9 +49,7 @@ class Decision:
         return self.codes[0] if self.codes else INCLUDED
 
 
-def decide(
-    study: Study, values: Mapping[str, Value], faults: Iterable[str], scans: Scans | None = None
-) -> Decision:
+def decide(study: Study, values: Mapping[str, Value], faults: Iterable[str], scans: Scans | None = None) -> Decision:
     """Judge a patient by the study.
 
     Values that the study does not allow come first, then the rules in protocol order (``<code>:unknown`` where
@@ -122,11 +120,7 @@ class _Patient:
         return codes
 
     def _conditions(self, conditions: Mapping[str, Condition]) -> Outcome:
-        known = [
-            condition.holds(self.values[name])
-            for name, condition in conditions.items()
-            if name in self.values
-        ]
+        known = [condition.holds(self.values[name]) for name, condition in conditions.items() if name in self.values]
         if not all(known):
             return "fails"
         return "holds" if len(known) == len(conditions) else "unknown"
@@ -159,9 +153,7 @@ class _Patient:
 
     def chronology(self) -> Outcome:
         """CT1 <= first dose <= last dose < CT2 < surgery, as far as the study has these dates."""
-        first, last, surgery = (
-            self._date(name) for name in ("first_dose_date", "last_dose_date", "surgery_date")
-        )
+        first, last, surgery = (self._date(name) for name in ("first_dose_date", "last_dose_date", "surgery_date"))
         pre, post = self.scans.dates.get("pre"), self.scans.dates.get("post")
         not_after = ((pre, first), (first, last))
         before = ((last, post), (post, surgery), (last, surgery))

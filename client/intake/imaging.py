@@ -54,9 +54,7 @@ def prepare_images(
         matched = match_series(group_series(export.rows), patients, site.settings.images)
         broken = _broken_folders(export.rejected, matched.by_key)
         choices: dict[str, Choices] = {
-            key: choose_series(
-                study, row.values, matched.by_key.get(key, ()), partial(masks.drawn, row.patient_id)
-            )
+            key: choose_series(study, row.values, matched.by_key.get(key, ()), partial(masks.drawn, row.patient_id))
             for key, row in patients.items()
         }
         scans = {key: _scans(choice, broken, key in matched.contested) for key, choice in choices.items()}
@@ -132,9 +130,7 @@ def _scans(choices: Choices, broken: set[str], contested: bool) -> Scans:
 
 def _remarks(export: FolderIndex, masks: MaskFolder, unclaimed: int) -> tuple[str, ...]:
     reasons = Counter(one.reason for one in export.rejected)
-    remarks = [
-        f"{count} files of the CT export were rejected: {reason}" for reason, count in sorted(reasons.items())
-    ]
+    remarks = [f"{count} files of the CT export were rejected: {reason}" for reason, count in sorted(reasons.items())]
     if unclaimed:
         remarks.append(f"{unclaimed} series belong to no patient of the table")
     if masks.unusable:

@@ -80,9 +80,7 @@ class MaskFolder:
             raise Refusal("no_mask", "no mask was found for a CT", "draw the ROI or correct images.masks")
         count = sum(len(one.rois) + len(one.faults) for one in structures)
         if count > 1:
-            raise Refusal(
-                "roi_ambiguous", f"{count} ROIs match the study's pattern", "keep one, or rename the others"
-            )
+            raise Refusal("roi_ambiguous", f"{count} ROIs match the study's pattern", "keep one, or rename the others")
         for code in structures[0].faults.values():
             raise Refusal(code, "the ROI's contours cannot be used", "draw or export it again")
         assert series.geometry is not None

@@ -37,9 +37,7 @@ def read_lines(path: Path, table: ClinicalTable) -> tuple[tuple[str, ...], list[
         raise Refusal("empty-table", f"{path.name} holds no patients", "export the table again")
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
-        raise Refusal(
-            "repeated-column", f"{path.name}: column {repeated[0]!r} occurs twice", "rename or remove one"
-        )
+        raise Refusal("repeated-column", f"{path.name}: column {repeated[0]!r} occurs twice", "rename or remove one")
     for number, cells in records:
         if len(cells) != len(header):
             raise Refusal(

@@ -127,9 +127,7 @@ def _prepare(task: Task) -> _Tensors | Failure:
             done.append(tensors)
     if len(done) < len(task.choices):
         return Failure(tuple(quality), has_roi, tuple(details))
-    return _Tensors(
-        np.stack([one.image for one in done]).astype(np.float16), np.stack([one.roi for one in done])
-    )
+    return _Tensors(np.stack([one.image for one in done]).astype(np.float16), np.stack([one.roi for one in done]))
 
 
 def _mask(task: Task, time_point: TimePoint, series: Series) -> Mask | str:

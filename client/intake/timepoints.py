@@ -113,10 +113,7 @@ def choose_series(
     assert study.imaging is not None
     _check_dates(study)
     scans = [(one, _study_date(one)) for one in series if not _NO_SCAN & set(one.reasons)]
-    return {
-        time_point: _choose(time_point, study, values, scans, drawn)
-        for time_point in study.imaging.time_points
-    }
+    return {time_point: _choose(time_point, study, values, scans, drawn) for time_point in study.imaging.time_points}
 
 
 def _check_dates(study: Study) -> None:
@@ -149,9 +146,7 @@ def _choose(
 
 
 def _in_window(time_point: TimePoint, day: date, values: Mapping[str, Value]) -> bool:
-    first, last, surgery = (
-        values.get(name) for name in ("first_dose_date", "last_dose_date", "surgery_date")
-    )
+    first, last, surgery = (values.get(name) for name in ("first_dose_date", "last_dose_date", "surgery_date"))
     if time_point == "pre":
         return not isinstance(first, date) or day <= first
     return (not isinstance(last, date) or last < day) and (not isinstance(surgery, date) or day < surgery)

@@ -36,9 +36,7 @@ def prepared(n: int = 3) -> Prepared:
     return Prepared(cohort, {"f" * 64: ("adult", "pre:gantry_tilt")}, ("a remark",))
 
 
-def store(
-    root: Path, name: str, study: Study = STUDY, what: Prepared | None = None, images: bool = False
-) -> Prepared:
+def store(root: Path, name: str, study: Study = STUDY, what: Prepared | None = None, images: bool = False) -> Prepared:
     with draft_folder(root) as draft:
         if images:
             np.save(draft / "images.npy", np.full((3, 2, 4, 4, 4), 0.5, np.float16))

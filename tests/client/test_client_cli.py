@@ -173,9 +173,7 @@ def test_help_and_version(run: Run) -> None:
 
 def test_inspect_json_and_table(run: Run, tmp_path: Path, ct_series: Callable[..., list[Path]]) -> None:
     ct_series(tmp_path / "ct" / "good", np.full((4, 5, 6), 1034, np.uint16))
-    ct_series(
-        tmp_path / "ct" / "bad", np.zeros((4, 5, 6), np.uint16), SeriesInstanceUID="9.9", RescaleSlope=None
-    )
+    ct_series(tmp_path / "ct" / "bad", np.zeros((4, 5, 6), np.uint16), SeriesInstanceUID="9.9", RescaleSlope=None)
     (tmp_path / "ct" / "broken.dcm").write_bytes(b"")
     code, out, err = run("inspect", tmp_path / "ct", "--json")
     document = json.loads(out)

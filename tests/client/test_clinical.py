@@ -148,9 +148,7 @@ def test_an_impossible_value_is_a_fault_of_its_patient_only(tmp_path: Path, cell
     assert fault.split(":")[1] not in second.values
 
 
-@pytest.mark.parametrize(
-    "text", ["sixty", "nan", "inf", "-inf", "1e999", "1_0", "0x1F", "61,5", "6 1", "٦١", "1e"]
-)
+@pytest.mark.parametrize("text", ["sixty", "nan", "inf", "-inf", "1e999", "1_0", "0x1F", "61,5", "6 1", "٦١", "1e"])
 def test_what_is_no_number_refuses_the_file_by_column_and_line(tmp_path: Path, text: str) -> None:
     line = refusal(tmp_path, HEADER + ROW + f'p2,"{text}",40,1,cured,\n')
     assert "column 'age', line 3 (age) is not a number [unparsable-value]" in line
@@ -186,9 +184,7 @@ def test_a_wrong_file_is_refused_as_a_whole(tmp_path: Path, text: str, part: str
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
-    site = SiteFile(
-        settings=Site.model_validate({"site": "a", "clinical": {"path": "x.csv"}}), folder=tmp_path
-    )
+    site = SiteFile(settings=Site.model_validate({"site": "a", "clinical": {"path": "x.csv"}}), folder=tmp_path)
     with pytest.raises(Refusal, match="FileNotFoundError"):
         read_clinical(site, STUDY)
 

@@ -38,9 +38,7 @@ SCANS = Scans(
 )
 
 
-def codes(
-    scans: Scans = SCANS, faults: tuple[str, ...] = (), study: Study = ESCC, **changes: Any
-) -> tuple[str, ...]:
+def codes(scans: Scans = SCANS, faults: tuple[str, ...] = (), study: Study = ESCC, **changes: Any) -> tuple[str, ...]:
     values = {name: value for name, value in (VALUES | changes).items() if value is not None}
     return decide(study, values, faults, scans).codes
 

@@ -69,9 +69,7 @@ class Hospital:
             "images": {"dicom": "dicom", "masks": "masks"},
         }
 
-    def add(
-        self, name: str, hu: int = 50, days: tuple[str, ...] = ("20240105", "20240320"), **row: str
-    ) -> None:
+    def add(self, name: str, hu: int = 50, days: tuple[str, ...] = ("20240105", "20240320"), **row: str) -> None:
         for k, day in enumerate(days):
             stored = np.full(SHAPE, 1024 + hu + k, np.uint16)
             uid = f"1.2.{int.from_bytes(name.encode(), 'big')}.{k}"
@@ -292,9 +290,7 @@ def test_an_empty_site_is_refused_with_its_reasons(hospital: Hospital) -> None:
         ({"dicom": "empty"}, "empty_folder"),
     ],
 )
-def test_folders_that_are_not_there_are_refused(
-    hospital: Hospital, images: dict[str, str] | None, code: str
-) -> None:
+def test_folders_that_are_not_there_are_refused(hospital: Hospital, images: dict[str, str] | None, code: str) -> None:
     hospital.add("P1")
     (hospital.folder / "empty").mkdir()
     hospital.settings["images"] = images

@@ -29,9 +29,7 @@ def series(tmp_path: Path, ct_series: Callable[..., list[Path]]) -> Series:
     return one
 
 
-def label_map(
-    path: Path, values: np.ndarray = BOX, origin: tuple[float, float, float] = (-10, -20, 30)
-) -> None:
+def label_map(path: Path, values: np.ndarray = BOX, origin: tuple[float, float, float] = (-10, -20, 30)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = sitk.GetImageFromArray(values)
     image.SetSpacing((1.0, 1.0, 2.0))
@@ -58,12 +56,9 @@ def structure_set(
         Modality="RTSTRUCT",
         PatientID=patient,
         StructureSetROISequence=[
-            item(ROINumber=k, ROIName=name, ReferencedFrameOfReferenceUID=frame)
-            for k, name in enumerate(names)
+            item(ROINumber=k, ROIName=name, ReferencedFrameOfReferenceUID=frame) for k, name in enumerate(names)
         ],
-        ROIContourSequence=[
-            item(ReferencedROINumber=k, ContourSequence=contours()) for k, _ in enumerate(names)
-        ],
+        ROIContourSequence=[item(ReferencedROINumber=k, ContourSequence=contours()) for k, _ in enumerate(names)],
     )
     if series_uid:
         reference = item(RTReferencedSeriesSequence=[item(SeriesInstanceUID=series_uid)])
@@ -151,9 +146,7 @@ def test_a_structure_set_belongs_to_the_series_it_refers_to(tmp_path: Path, seri
     assert code(tmp_path / "rt", series) == "no_mask"
 
 
-def test_a_structure_set_of_another_patient_with_the_same_uids_is_not_taken(
-    tmp_path: Path, series: Series
-) -> None:
+def test_a_structure_set_of_another_patient_with_the_same_uids_is_not_taken(tmp_path: Path, series: Series) -> None:
     structure_set(tmp_path / "rt" / "RS1.dcm", ("GTV",), patient="PAT-2")
     assert not masks(tmp_path / "rt").drawn("P", "pre", series)
     assert code(tmp_path / "rt", series) == "no_mask"

@@ -23,9 +23,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert site.work == tmp_path / "work"
 
 
-def test_paths_know_the_environment_and_the_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_know_the_environment_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = read_site(write(tmp_path, MINIMAL))
     monkeypatch.setenv("EXPORT", "/data")
     monkeypatch.setenv("HOME", "/home/me")

@@ -52,9 +52,7 @@ def make(template: Series) -> Make:
     return change
 
 
-def choose(
-    series: list[Series], study: Study = ESCC, drawn: str = "", **values: Any
-) -> dict[TimePoint, Choice]:
+def choose(series: list[Series], study: Study = ESCC, drawn: str = "", **values: Any) -> dict[TimePoint, Choice]:
     known = {name: value for name, value in (DATES | values).items() if value is not None}
     return choose_series(study, known, series, lambda _, one: one.uid == drawn)
 

@@ -63,9 +63,7 @@ def test_progress_without_a_terminal_logs_the_end_on_stderr(capsys: pytest.Captu
     assert printed.out == ""
 
 
-def test_progress_logs_every_few_seconds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_logs_every_few_seconds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 1.0, 6.0, 6.0, 7.0, 8.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     with console.progress("counting", 9) as advance:

@@ -11,7 +11,7 @@ from fedescc.common.federation import Federation, read_federation
 def test_empty_text_gives_the_defaults() -> None:
     settings = read_federation("", "f")
     assert settings == Federation()
-    assert (settings.rounds, settings.strategy.name, settings.training.local_epochs) == (12, "fedavg", 1)
+    assert (settings.rounds, settings.strategy.name, settings.training.local_epochs) == (12, "fedavg", 2)
 
 
 def test_yaml_round_trip() -> None:

@@ -18,9 +18,7 @@ MINIMAL: dict[str, Any] = {
     "title": "Tiny",
     "endpoint": {"name": "cure", "text": "cured", "positive_when": {"outcome": {"one_of": ["cured"]}}},
     "prediction_time": "baseline",
-    "covariates": {
-        "age": {"type": "numeric", "unit": "years", "range": [0, 110], "available_at": "baseline"}
-    },
+    "covariates": {"age": {"type": "numeric", "unit": "years", "range": [0, 110], "available_at": "baseline"}},
     "recorded": {
         "outcome": {"type": "categorical", "categories": ["cured", "ill"], "available_at": "pathology"},
         "visit": {"type": "date", "available_at": "surgery"},
@@ -34,7 +32,7 @@ IMAGING = {
 
 
 def study(**changes: Any) -> Study:
-    return parse_model(yaml.safe_dump({**MINIMAL, **changes}), Study, "study")
+    return parse_model(yaml.safe_dump({**MINIMAL, **changes}, sort_keys=False), Study, "study")
 
 
 def test_shipped_studies_are_valid_and_repeat_through_yaml() -> None:
@@ -81,6 +79,12 @@ def test_hash_is_of_the_meaning_not_the_text() -> None:
 )
 def test_any_change_changes_the_hash(changes: dict[str, Any]) -> None:
     assert study(**changes).sha256 != study().sha256
+
+
+def test_the_order_of_covariates_is_part_of_the_identity() -> None:
+    names = ("age", "albumin")
+    one, other = ({name: variable() for name in order} for order in (names, names[::-1]))
+    assert study(covariates=one).sha256 != study(covariates=other).sha256
 
 
 def variable(**changes: Any) -> dict[str, Any]:
@@ -134,6 +138,7 @@ def variable(**changes: Any) -> dict[str, Any]:
             "codes must differ",
         ),
         ({"recorded": {**MINIMAL["recorded"], "age": variable()}}, "both a covariate and recorded"),
+        ({"covariates": {f"x{number}": variable() for number in range(17)}}, "17 players"),
     ],
 )
 def test_faults_are_refused(changes: dict[str, Any], part: str) -> None:
@@ -193,9 +198,7 @@ def test_unknown_study_names_those_that_exist(tmp_path: Path) -> None:
         read_study(tmp_path / "absent.yaml")
 
 
-def test_a_folder_named_like_a_study_does_not_hide_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_named_like_a_study_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "escc-pcr").mkdir()
     monkeypatch.chdir(tmp_path)
     assert read_study("escc-pcr").name == "escc-pcr"

@@ -41,14 +41,10 @@ def hospital(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def site(
-    hospital: str, real_data: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> SiteFile:
+def site(hospital: str, real_data: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteFile:
     monkeypatch.setenv("FEDESCC_REAL_DATA", str(real_data))
     shipped = read_site(repository / "configs" / "cohorts" / "heart-disease" / hospital / "site.yaml")
-    return shipped.model_copy(
-        update={"settings": shipped.settings.model_copy(update={"work": str(tmp_path)})}
-    )
+    return shipped.model_copy(update={"settings": shipped.settings.model_copy(update={"work": str(tmp_path)})})
 
 
 @pytest.fixture

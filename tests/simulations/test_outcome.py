@@ -152,7 +152,7 @@ def test_log_odds_by_hand() -> None:
     assert log_odds(nothing) == -1.30
     assert log_odds(nothing | {"shrinkage": 1.0}) == pytest.approx(-1.30 + COEFFICIENTS["shrinkage"])
     both = nothing | {"shrinkage": 1.0, "texture": -1.0}
-    expected = -1.30 + COEFFICIENTS["shrinkage"] - COEFFICIENTS["texture"] + 0.45
+    expected = -1.30 + COEFFICIENTS["shrinkage"] - COEFFICIENTS["texture"] + 0.40
     assert log_odds(both) == pytest.approx(expected)
 
 

@@ -59,7 +59,7 @@ def _markdown(rows: list[dict[str, float]]) -> str:
     lines = [
         "# Learning on the demo's synthetic cohort",
         "",
-        f"{date.today().isoformat()}: 4 sites, 40 patients each on average, AUC on {TEST_PATIENTS} extra patients",
+        f"{date.today().isoformat()}: 4 sites, 60 patients each on average, AUC on {TEST_PATIENTS} extra patients",
         "(standard error about .015). `cue`: the best of the trivial cues (mean HU, ROI volume).",
         "",
         "| " + " | ".join(head) + " | goal |",

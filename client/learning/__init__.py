@@ -1,0 +1,1 @@
+"""Training, evaluation and explanation on one site's own patients."""

@@ -1,0 +1,142 @@
+"""What the federation is compared with: every hospital alone, and all data in one place (simulation only)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedescc.client.cohort import SiteCohort, SplitName
+from fedescc.client.learning.dataset import SiteTensors
+from fedescc.client.learning.evaluate import probability
+from fedescc.client.learning.predict import predict_logits
+from fedescc.client.learning.train import train_round
+from fedescc.common.console import Advance
+from fedescc.common.covariates import Encoding, column_sums
+from fedescc.common.federation import Federation
+from fedescc.common.metrics import evaluation_sums, metrics_record
+from fedescc.common.model import build_model
+from fedescc.common.recalibration import recalibrate
+from fedescc.common.roc import auc, delong_variance, logit_interval, score_histogram, youden_edge
+from fedescc.common.study import Study
+from fedescc.server.evaluation import suppressed_record
+
+DEFAULT_LOGIT = 0.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained comparator and the encoding its inputs need."""
+
+    model: Any
+    encoding: Encoding
+
+    def logits(self, cohort: SiteCohort, rows: NDArray[np.intp]) -> Floats:
+        """Logits (n,) of some rows of a cohort."""
+        if not len(rows):
+            return np.zeros(0)
+        return predict_logits(self.model, SiteTensors.from_cohort(cohort, self.encoding, rows))
+
+
+def fit(study: Study, cohort: SiteCohort, federation: Federation, name: str, advance: Advance) -> Fitted:
+    """Train on one cohort's training patients, with as many passes as the federation makes over them.
+
+    Args:
+        study: the model and covariates.
+        cohort: one site, or several pooled.
+        federation: rounds, seed and local training.
+        name: enters the derived seed, as a site's name does.
+        advance: called once a round.
+
+    Raises:
+        Refusal: no training patient, or training diverged.
+
+    """
+    rows = cohort.rows("train")
+    encoding = Encoding.from_sums(study, column_sums(study, cohort.numeric, rows))
+    model = build_model(study, len(encoding.columns), seed=federation.seed)
+    tensors = SiteTensors.from_cohort(cohort, encoding, rows)
+    seed, rounds = federation.seed, federation.rounds
+    for number in range(1, rounds + 1):
+        train_round(model, tensors, federation.training, seed=seed, round=number, rounds=rounds, site=name)
+        advance()
+    return Fitted(model, encoding)
+
+
+def pool_cohorts(cohorts: list[SiteCohort]) -> SiteCohort:
+    """All sites' patients in one cohort; only a simulation may do this."""
+    first = cohorts[0]
+    with_images = first.images is not None
+    return SiteCohort(
+        keys=tuple(key for cohort in cohorts for key in cohort.keys),
+        labels=np.concatenate([cohort.labels for cohort in cohorts]),
+        numeric={name: np.concatenate([cohort.numeric[name] for cohort in cohorts]) for name in first.numeric},
+        categorical={
+            name: np.concatenate([cohort.categorical[name] for cohort in cohorts]) for name in first.categorical
+        },
+        split=np.concatenate([cohort.split for cohort in cohorts]),
+        images=np.concatenate([c.images for c in cohorts if c.images is not None]) if with_images else None,
+        rois=np.concatenate([c.rois for c in cohorts if c.rois is not None]) if with_images else None,
+        flow={},
+    )
+
+
+def comparator_entry(
+    fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], pooled_sites: Collection[str]
+) -> dict[str, Any]:
+    """METRICS of a comparator, pooled and per site, each patient scored by ``fitted[site]``.
+
+    Pooled are the sites that the federation's own pooled metrics hold, so that both speak of the same patients.
+    The threshold is Youden's on the pooled validation patients; exact scores are used, because a simulation
+    has them all.
+    """
+    scored = {split: _scores(fitted, cohorts, split) for split in ("validation", "test")}
+    y, logit = _joined(scored["validation"])
+    threshold = _youden(y, logit)
+    sites = {name: exact_record(*pair, threshold) for name, pair in scored["test"].items()}
+    pooled = {name: pair for name, pair in scored["test"].items() if name in pooled_sites}
+    return {"pooled": exact_record(*_joined(pooled), threshold), "sites": sites}
+
+
+def exact_record(y: NDArray[np.int8], logit: Floats, threshold: float) -> dict[str, Any]:
+    """METRICS from labels and logits at hand; ``threshold`` is a probability."""
+    if not len(y):
+        return suppressed_record("no-patients", threshold)
+    area = auc(y, logit)
+    calibration = recalibrate(y, logit)
+    return metrics_record(
+        evaluation_sums(y, probability(logit), threshold),
+        threshold=threshold,
+        auc=area,
+        auc_ci95=logit_interval(area, delong_variance(y, logit)),
+        calibration_intercept=calibration.intercept,
+        calibration_slope=calibration.slope,
+    )
+
+
+def auc_entry(y: NDArray[np.int8], score: Floats) -> dict[str, Any]:
+    """AUC with its 95 % interval, as the report shows it."""
+    area = auc(y, score)
+    interval = logit_interval(area, delong_variance(y, score)).value
+    return {"auc": area.value, "auc_ci95": None if interval is None else list(interval)}
+
+
+def _scores(
+    fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], split: SplitName
+) -> dict[str, tuple[NDArray[np.int8], Floats]]:
+    rows = {name: cohort.rows(split) for name, cohort in cohorts.items() if name in fitted}
+    return {name: (cohorts[name].labels[r], fitted[name].logits(cohorts[name], r)) for name, r in rows.items()}
+
+
+def _joined(scored: dict[str, tuple[NDArray[np.int8], Floats]]) -> tuple[NDArray[np.int8], Floats]:
+    pairs = list(scored.values()) or [(np.zeros(0, np.int8), np.zeros(0))]
+    return np.concatenate([y for y, _ in pairs]), np.concatenate([logit for _, logit in pairs])
+
+
+def _youden(y: NDArray[np.int8], logit: Floats) -> float:
+    distinct = np.unique(logit)
+    edge = youden_edge(score_histogram(y, logit, distinct), distinct).value if len(distinct) else None
+    return float(probability(np.array([DEFAULT_LOGIT if edge is None else edge]))[0])

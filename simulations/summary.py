@@ -1,0 +1,48 @@
+"""The table a simulation ends with."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(results: dict[str, Any], out: Path) -> None:
+    """Print AUCs of the federation beside its comparators, and where the results are."""
+    console = Console()
+    table = Table(title=f"{results['study']}: {results['strategy']}, {len(results['rounds'])} rounds")
+    table.add_column("model")
+    table.add_column(f"sites' test patients (n={results['final']['pooled']['n'] or '-'})", justify="right")
+    extra = results.get("synthetic_test")
+    if extra:
+        table.add_column(f"extra synthetic patients (n={extra['n']})", justify="right")
+    for name, own, synthetic in summary_rows(results):
+        table.add_row(name, own, *([synthetic] if extra else []))
+    console.print(table)
+    for site in results["sites_lost"]:
+        console.print(f"[bold]lost:[/bold] {site}")
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+def summary_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(model, AUC on the sites' own test patients, AUC on the extra synthetic ones)."""
+    extra = results.get("synthetic_test", {}).get("auc", {})
+    comparators = results["comparators"]
+    rows = [("federated", _auc(results["final"]["pooled"]), _auc(extra.get("federated")))]
+    if "local_only" in comparators:
+        mean = extra.get("local_only_mean")
+        shown = "" if mean is None else f"{mean:.3f} (mean of sites)"
+        rows.append(("local-only", _auc(comparators["local_only"]["pooled"]), shown))
+    if "centralised" in comparators:
+        rows.append(("centralised", _auc(comparators["centralised"]["pooled"]), _auc(extra.get("centralised"))))
+    if extra:
+        rows.append(("ceiling: regression on true latents", "", _auc(extra["ceiling_latent_regression"])))
+        rows.append(("ceiling: true probability", "", _auc(extra["ceiling_bayes"])))
+    return rows
+
+
+def _auc(entry: dict[str, Any] | None) -> str:
+    if not entry or entry["auc"] is None:
+        return "-"
+    interval = entry.get("auc_ci95")
+    return f"{entry['auc']:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
