@@ -24,8 +24,9 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
     def serve(message: Message, context: Context) -> Message:
         try:
             request = unpack_request(message.content)
-            reply = open_site(context).answer(message.metadata.message_type, request)
-            return release(reply, message, request)
+            site = open_site(context)
+            reply = site.answer(message.metadata.message_type, request)
+            return release(reply, message, request, site.policy.min_class_count)
         except Refusal as refusal:
             return error_reply(refusal.code, message)
         except Exception as error:  # noqa: BLE001 - an exception's text may quote a patient: only its kind leaves

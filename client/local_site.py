@@ -13,6 +13,7 @@ from fedescc.client.cohort import SiteCohort, SplitName
 from fedescc.client.learning.evaluate import (
     BELOW_MINIMUM,
     NOT_RELEASED,
+    may_release,
     recalibration_sums,
     site_estimates,
     split_sums,
@@ -23,22 +24,31 @@ from fedescc.common.arrays import load_parameters
 from fedescc.common.covariates import CovariateSums, Encoding, column_sums
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
+from fedescc.common.recalibration import MAX_EVALUATIONS
 from fedescc.common.study import Study
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
 
 Floats = NDArray[np.float64]
 
+TOO_FEW = "too-few-training-patients"
+
 
 @dataclass
 class LocalSite:
-    """One hospital during a run: its name, its own copy of the study, its release policy and its cohort."""
+    """One hospital during a run: its name, its own copy of the study, its release policy and its cohort.
+
+    The test set opens once: the first test request fixes model, threshold and bins, and every later request about
+    test patients must be about that model; the same test request gets the same reply again.
+    """
 
     name: str
     study: Study
     policy: ReleasePolicy
     cohort: SiteCohort
     _logits: dict[tuple[str, str], Floats] = field(default_factory=dict, repr=False)
+    _opened: "_Opened | None" = None
+    _recalibrations: int = 0
 
     def __post_init__(self) -> None:
         floor = self.study.disclosure.min_class_count
@@ -64,20 +74,27 @@ class LocalSite:
         return Reply(self.name, self.study.sha256, sums, reasons=reasons or {}, **arrays)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The one look at the test set."""
+
+    model: str
+    question: str
+    reply: Reply
+
+
 def _statistics(site: LocalSite, request: Request) -> Reply:
     """Moments of the training patients' covariates and the cohort's flow; small counts stay here."""
     del request
     rows = site.cohort.rows("train")
-    sums = _hide_small(column_sums(site.study, site.cohort.numeric, rows), site.policy.min_class_count)
+    minimum = site.policy.min_class_count
+    sums = _hide_small(column_sums(site.study, site.cohort.numeric, rows), minimum)
     counts, totals, squares = (row.tolist() for row in sums.table)
-    values: wire.Sums = {
-        "n_train": len(rows),
-        "covariate_counts": counts,
-        "covariate_totals": totals,
-        "covariate_squares": squares,
-    }
+    values: wire.Sums = {"covariate_counts": counts, "covariate_totals": totals, "covariate_squares": squares}
     flow, reasons = _governed_flow(site)
-    return site.reply(values | flow, reasons)
+    if len(rows) >= minimum:
+        return site.reply(values | flow | {"n_train": len(rows)}, reasons)
+    return site.reply(values | flow, reasons | {"n_train": BELOW_MINIMUM})
 
 
 def _hide_small(sums: CovariateSums, minimum: int) -> CovariateSums:
@@ -88,15 +105,14 @@ def _hide_small(sums: CovariateSums, minimum: int) -> CovariateSums:
 def _governed_flow(site: LocalSite) -> tuple[wire.Sums, dict[str, str]]:
     """Included, excluded and excluded by rule; one small cell hides the whole breakdown, or a sum would tell it."""
     excluded = {code: count for code, count in site.cohort.flow.items() if code != "included"}
-    total = sum(excluded.values())
-    minimum = site.policy.min_class_count
-    if 0 < total < minimum:
-        return {"flow_included": len(site.cohort)}, {"flow_excluded": BELOW_MINIMUM, "flow_by_rule": BELOW_MINIMUM}
-    known: wire.Sums = {"flow_included": len(site.cohort), "flow_excluded": total}
     by_rule = flow_counts(site.study, excluded)
-    if any(0 < count < minimum for count in by_rule):
-        return known, {"flow_by_rule": BELOW_MINIMUM}
-    return known | {"flow_by_rule": by_rule}, {}
+    minimum = site.policy.min_class_count
+    values: wire.Sums = {"flow_included": len(site.cohort), "flow_excluded": sum(by_rule), "flow_by_rule": by_rule}
+    small = {key: 0 < total < minimum for key, total in (("included", len(site.cohort)), ("excluded", sum(by_rule)))}
+    hidden = {f"flow_{key}" for key, is_small in small.items() if is_small}
+    if hidden or any(0 < count < minimum for count in by_rule):
+        hidden.add("flow_by_rule")
+    return {key: value for key, value in values.items() if key not in hidden}, dict.fromkeys(hidden, BELOW_MINIMUM)
 
 
 def flow_counts(study: Study, excluded: dict[str, int]) -> list[int]:
@@ -118,8 +134,8 @@ def _train(site: LocalSite, request: Request) -> Reply:
     federation = check_model(task["federation"], Federation, "the server's settings")
     encoding = _encoding(task)
     rows = site.cohort.rows("train")
-    if not len(rows):
-        raise Refusal("no-training-patients", "this site has no training patient", "check intake and the split")
+    if len(rows) < site.policy.min_class_count:
+        raise Refusal(TOO_FEW, f"{len(rows)} training patients", "an update of so few would speak of single patients")
     model = _model(site, encoding, weights)
     tensors = SiteTensors.from_cohort(site.cohort, encoding, rows)
     result = train_round(
@@ -156,36 +172,63 @@ def _validation(site: LocalSite, request: Request) -> Reply:
 
 def _test(site: LocalSite, request: Request) -> Reply:
     """Sums at the locked threshold, and this site's own AUC and calibration."""
+    question = json.dumps([request.task["edges"], request.task["threshold"]])
+    if site._opened is not None:
+        _require_opened(site, request, question)
+        return site._opened.reply
     values, reasons = _split_reply(site, request, "test")
-    rows = site.cohort.rows("test")
-    own, own_reasons = site_estimates(site.cohort.labels[rows], site_logits(site, request, "test"), site.policy)
-    return site.reply(values | own, reasons | own_reasons)
+    labels = site.cohort.labels[site.cohort.rows("test")]
+    own, own_reasons = site_estimates(labels, site_logits(site, request, "test"), site.policy)
+    reply = site.reply(values | own, reasons | own_reasons)
+    site._opened = _Opened(_model_digest(request), question, reply)
+    return reply
+
+
+def _require_opened(site: LocalSite, request: Request, question: str | None = None) -> None:
+    """Refuse a second look at the test set with another model, threshold or other bins."""
+    opened = site._opened
+    if opened is None:
+        raise Refusal("test-not-opened", "a question about test patients before the test", "ask for the test first")
+    if opened.model != _model_digest(request) or question not in (None, opened.question):
+        raise Refusal("test-already-opened", "another question to the test set", "the test set opens once a run")
 
 
 def _recalibration(site: LocalSite, request: Request) -> Reply:
-    rows = site.cohort.rows("test")
+    _require_opened(site, request)
+    site._recalibrations += 1
+    if site._recalibrations > MAX_EVALUATIONS:
+        raise Refusal("too-many-questions", "more recalibration steps than a fit can need", "start a new run")
+    labels = site.cohort.labels[site.cohort.rows("test")]
     logit = site_logits(site, request, "test")
     large, slope = request.task["large"], request.task["slope"]
-    labels = site.cohort.labels[rows]
     return site.reply(*recalibration_sums(labels, logit, large=large, slope=slope, policy=site.policy))
 
 
 def _explanation(site: LocalSite, request: Request) -> Reply:
-    """Sums of Shapley values over the test patients."""
+    """Sums of Shapley values over the test patients; players of too few patients stay out."""
     from fedescc.client.learning.dataset import SiteTensors
     from fedescc.client.learning.explain import explain
     from fedescc.common.shapley import summarise
 
+    _require_opened(site, request)
     rows = site.cohort.rows("test")
-    if len(rows) < max(site.policy.min_class_count, 1):
-        return site.reply({}, {"n": BELOW_MINIMUM})
+    if not may_release(site.cohort.labels[rows], site.policy):
+        return site.reply({}, {"counts": BELOW_MINIMUM})
     encoding = _encoding(request.task)
     model = _model(site, encoding, _weights(request))
     tensors = SiteTensors.from_cohort(site.cohort, encoding, rows)
     explanation = explain(model, tensors, site.study, encoding)
     sums = summarise(explanation.phi, explanation.present)
+    enough = _enough(sums.n, len(rows), site.policy.min_class_count)
     columns = {"counts": sums.n, "absolute": sums.absolute, "total": sums.total, "squares": sums.squares}
-    return site.reply({"n": len(rows), **{key: column.tolist() for key, column in columns.items()}})
+    return site.reply({key: np.where(enough, column, 0).tolist() for key, column in columns.items()})
+
+
+def _enough(counts: NDArray[np.int64], patients: int, minimum: int) -> NDArray[np.bool_]:
+    """Players whose patients, and whose patients' complement, are none or at least the minimum."""
+    without = patients - counts
+    enough: NDArray[np.bool_] = (counts >= minimum) & ((without == 0) | (without >= minimum))
+    return enough
 
 
 def _split_reply(site: LocalSite, request: Request, split: SplitName) -> tuple[wire.Sums, dict[str, str]]:
@@ -201,7 +244,7 @@ def site_logits(site: LocalSite, request: Request, split: SplitName) -> Floats:
     from fedescc.client.learning.predict import predict_logits
 
     weights = _weights(request)
-    key = (hashlib.sha256(weights.tobytes()).hexdigest(), split)
+    key = (_model_digest(request), split)
     if key not in site._logits:
         site._logits = {old: value for old, value in site._logits.items() if old[0] == key[0]}
         encoding = _encoding(request.task)
@@ -209,6 +252,13 @@ def site_logits(site: LocalSite, request: Request, split: SplitName) -> Floats:
         tensors = SiteTensors.from_cohort(site.cohort, encoding, rows)
         site._logits[key] = predict_logits(_model(site, encoding, weights), tensors) if len(rows) else np.zeros(0)
     return site._logits[key]
+
+
+def _model_digest(request: Request) -> str:
+    """Identity of a model: its weights and the encoding of its inputs."""
+    digest = hashlib.sha256(_weights(request).tobytes())
+    digest.update(json.dumps(request.task["encoding"], sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _model(site: LocalSite, encoding: Encoding, weights: NDArray[np.float32]) -> Any:

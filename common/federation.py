@@ -8,14 +8,22 @@ from fedescc.common.errors import Refusal
 from fedescc.common.yamlfile import Strict, check_model, parse_mapping
 
 Positive = Annotated[float, Field(gt=0)]
+DEFAULT_MU = 0.01
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Strategy(Strict):
-    """Aggregation rule: FedAvg (McMahan 2017) or FedProx (Li 2020, proximal weight ``mu``)."""
+    """Aggregation rule: FedAvg (McMahan 2017) or FedProx (Li 2020, proximal weight ``mu``, 0.01 if not given)."""
 
     name: Literal["fedavg", "fedprox"] = "fedavg"
     mu: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fedprox_has_a_default(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("name") == "fedprox":
+            return {"mu": DEFAULT_MU, **data}
+        return data
 
     @model_validator(mode="after")
     def _mu_belongs_to_fedprox(self) -> Self:

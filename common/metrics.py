@@ -72,8 +72,13 @@ class EvaluationSums:
         return EvaluationSums(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def evaluation_sums(y: ArrayLike, probability: ArrayLike, threshold: float) -> EvaluationSums:
+def evaluation_sums(
+    y: ArrayLike, probability: ArrayLike, threshold: float, *, score: ArrayLike | None = None
+) -> EvaluationSums:
     """One site's sums; y 0/1 and probability in [0, 1], both of shape (patients,).
+
+    Counts are of ``score >= threshold``; the score is the probability, or any increasing function of it given
+    as ``score``, such as the logit, which tells patients apart whose probabilities all round to 1.
 
     Raises:
         Refusal: "not-probabilities", "bad-threshold"; and as `fedescc.common.roc.checked_scores`.
@@ -84,7 +89,7 @@ def evaluation_sums(y: ArrayLike, probability: ArrayLike, threshold: float) -> E
     if outside:
         what = f"{outside} of {chance.size} probabilities lie outside [0, 1]"
         raise Refusal("not-probabilities", what, "apply the sigmoid to logits first")
-    tp, fp, tn, fn = confusion_counts(labels, chance, threshold)
+    tp, fp, tn, fn = confusion_counts(labels, chance if score is None else score, threshold)
     eps = float(np.finfo(np.float64).eps)
     of_outcome = np.clip(np.where(labels, chance, 1.0 - chance), eps, 1.0 - eps)
     brier = float(np.sum((chance - labels) ** 2))
@@ -156,6 +161,12 @@ def metrics_record(
     record = {key: known[key] if key in known else estimates[key].value for key in METRIC_KEYS}
     reasons = {key: estimates[key].reason for key, value in record.items() if value is None}
     return record | ({"suppressed": reasons} if reasons else {})
+
+
+def suppressed_record(reason: str, threshold: float) -> dict[str, Any]:
+    """METRICS of patients of whom nothing may be shown but the reason."""
+    hidden = [key for key in METRIC_KEYS if key != "threshold"]
+    return {**dict.fromkeys(METRIC_KEYS), "threshold": threshold, "suppressed": dict.fromkeys(hidden, reason)}
 
 
 def _proportions(sums: EvaluationSums) -> dict[str, tuple[int, int, str]]:

@@ -180,9 +180,9 @@ class Imaging(Strict):
 
     @field_validator("time_points")
     @classmethod
-    def _distinct(cls, value: tuple[TimePoint, ...]) -> tuple[TimePoint, ...]:
-        if len(set(value)) != len(value):
-            msg = "time points must differ from each other"
+    def _in_order_of_time(cls, value: tuple[TimePoint, ...]) -> tuple[TimePoint, ...]:
+        if value not in {("pre",), ("post",), ("pre", "post")}:
+            msg = "time points must differ from each other and stand in order of time: [pre, post], [pre] or [post]"
             raise ValueError(msg)
         return value
 
@@ -308,16 +308,21 @@ def shipped_studies() -> list[str]:
 
 def _leaks(study: Study) -> list[str]:
     moment = _ORDER.index(study.prediction_time)
-    return [
+    scans = study.imaging.time_points if study.imaging else ()
+    faults = [
         f"covariates.{name}: known only at {variable.available_at}, after the prediction ({study.prediction_time}); "
         "it would leak the outcome: move it to recorded"
         for name, variable in study.covariates.items()
         if _ORDER.index(variable.available_at) > moment
-    ] + [
+    ]
+    faults += [
         f"covariates.{name}: a date cannot be a predictor; move it to recorded"
         for name, variable in study.covariates.items()
         if variable.type == "date"
     ]
+    if "post" in scans and study.prediction_time != "second_ct":
+        faults.append("imaging.time_points: there is no post CT yet at the prediction; use prediction_time: second_ct")
+    return faults
 
 
 def _unknown_names(study: Study) -> list[str]:

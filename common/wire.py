@@ -5,6 +5,7 @@ because Flower's cost grows with the number of arrays. A reply holds ``site`` (w
 ``sums`` (numbers that add across sites) and, after training, ``delta`` (local minus received weights).
 """
 
+import io
 import json
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -23,6 +24,9 @@ VALIDATION = "evaluate.validation"
 TEST = "evaluate.test"
 RECALIBRATION = "evaluate.recalibration"
 EXPLANATION = "evaluate.explanation"
+
+_FLOAT_BYTES = 4
+_LONGEST_REASONS = 10_000
 
 Number = int | float | list[int] | list[float]
 Sums = dict[str, Number]
@@ -92,8 +96,8 @@ def pack_reply(reply: Reply) -> RecordDict:
     return records
 
 
-def unpack_reply(records: RecordDict) -> Reply:
-    """Flower records as a reply.
+def unpack_reply(records: RecordDict, size: int | None = None) -> Reply:
+    """Flower records as a reply; an update must hold ``size`` values, if given, before it is decoded.
 
     Raises:
         Refusal: it is malformed, or another fedescc version sent it.
@@ -103,9 +107,12 @@ def unpack_reply(records: RecordDict) -> Reply:
         site = records.config_records["site"]
         if site["version"] != installed_version():
             raise Refusal("version-mismatch", "a site runs another fedescc version", "install the same version there")
-        delta = _unpack_array(records.array_records["delta"]) if "delta" in records else None
+        delta = _unpack_array(records.array_records["delta"], size) if "delta" in records else None
         sums: Sums = dict(records.metric_records["sums"])
-        reasons = {str(key): str(code) for key, code in json.loads(str(site["reasons"])).items()}
+        text = str(site["reasons"])
+        if len(text) > _LONGEST_REASONS:
+            raise Refusal("malformed-message", "a reply's reasons are too long", "check the site")
+        reasons = {str(key): str(code) for key, code in json.loads(text).items()}
         return Reply(str(site["site"]), str(site["study"]), sums, delta, reasons)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Refusal("malformed-message", "a reply does not follow the wire format", "check the site") from error
@@ -115,10 +122,18 @@ def _pack_array(values: NDArray[np.float32]) -> ArrayRecord:
     return ArrayRecord({"flat": Array(np.ascontiguousarray(values, dtype=np.float32))})
 
 
-def _unpack_array(record: ArrayRecord) -> NDArray[np.float32]:
+def _unpack_array(record: ArrayRecord, size: int | None = None) -> NDArray[np.float32]:
+    """One flat float32 array (read-only), decoded only if it has as many bytes as its header claims."""
     if set(record) != {"flat"}:
         raise Refusal("malformed-message", "weights must be one array named flat", "check the sender")
-    values = record["flat"].numpy()
-    if values.dtype != np.float32 or values.ndim != 1:
-        raise Refusal("malformed-message", "weights must be one flat float32 array", "check the sender")
-    return values
+    data = record["flat"].data
+    header = io.BytesIO(data)
+    if np.lib.format.read_magic(header) != (1, 0):
+        raise Refusal("malformed-message", "weights are not in the expected format", "check the sender")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(header)
+    values = (len(data) - header.tell()) // _FLOAT_BYTES
+    if dtype != np.dtype("<f4") or shape != (values,) or size not in (None, values):
+        raise Refusal(
+            "malformed-message", "weights must be one flat float32 array of the model's size", "check versions"
+        )
+    return np.frombuffer(data, dtype="<f4", offset=header.tell(), count=values)

@@ -1,25 +1,20 @@
 """Final evaluation: thresholds from training scores, one locked on validation, then the test set, opened once."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedescc.common import wire
-from fedescc.common.errors import Refusal
-from fedescc.common.metrics import EvaluationSums, metrics_record
-from fedescc.common.recalibration import (
-    IN_THE_LARGE,
-    SLOPE_MODEL,
-    NewtonFit,
-    RecalibrationTerms,
-    newton_step,
-)
+from fedescc.common.metrics import metrics_record, suppressed_record
+from fedescc.common.recalibration import IN_THE_LARGE, SLOPE_MODEL, NewtonFit, newton_step
 from fedescc.common.roc import (
     ClassHistogram,
     Estimate,
+    Interval,
     fine_logit_edges,
     histogram_auc,
     histogram_delong_variance,
@@ -28,18 +23,27 @@ from fedescc.common.roc import (
     youden_edge,
 )
 from fedescc.common.study import Study
-from fedescc.common.wire import Reply, Request, Sums
+from fedescc.common.sums import add_up
+from fedescc.common.wire import Reply, Request
 from fedescc.server.exchange import Attendance, Roster, exchange
+from fedescc.server.replies import (
+    NOT_RELEASED,
+    SplitShare,
+    fine_histogram,
+    recalibration_share,
+    split_share,
+)
+from fedescc.server.rounds import require_quorum
 
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.0  # on the logit scale: a probability of one half
 NOBODY_RELEASED = "no-site-released-it"
 
-_SUMS = tuple(EvaluationSums.__dataclass_fields__)
+T = TypeVar("T")
 
 
 @dataclass
 class Evaluator:
-    """Drives evaluation exchanges for one fixed model."""
+    """Drives evaluation exchanges for one fixed model and remembers who missed which."""
 
     grid: Grid
     roster: Roster
@@ -47,33 +51,49 @@ class Evaluator:
     weights: NDArray[np.float32]
     task: dict[str, Any]
     deadline_seconds: float
+    min_sites: int
+    refused: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def ask(self, message_type: str, **task: Any) -> tuple[dict[str, Reply], Attendance]:
-        """Replies by site, sorted by site name so that float sums have one order."""
-        replies: dict[str, Reply] = {}
+    def ask(self, message_type: str, read: Callable[[Reply], T], **task: Any) -> tuple[dict[str, T], Attendance]:
+        """Replies as ``read`` makes them, by site in order of names, so that float sums have one order."""
+        found: dict[str, T] = {}
 
         def accept(reply: Reply) -> None:
-            replies[reply.site] = reply
+            found[reply.site] = read(reply)
 
         request = Request(self.study.sha256, {**self.task, **task}, self.weights)
         attendance = exchange(
             self.grid, self.roster, message_type, request, deadline_seconds=self.deadline_seconds, accept=accept
         )
-        return {site: replies[site] for site in sorted(replies)}, attendance
+        if attendance.refused:
+            self.refused[message_type] = dict(sorted(attendance.refused.items()))
+        return dict(sorted(found.items())), attendance
 
 
 @dataclass
 class Evaluation:
-    """Final metrics and what the report draws from them."""
+    """Final metrics and what the report draws from them.
+
+    Attributes:
+        threshold: logit at and above which a patient is called positive.
+        threshold_source: ``youden-on-validation``, or ``default`` where no validation histogram was released.
+        edges: logits between histogram bins.
+        pooled: METRICS over the sites in ``pooled_sites``.
+        sites: METRICS of every site that answered.
+        pooled_sites: the sites that released their sums.
+        roc: class histograms that were released.
+        validation: shares of the validation patients under the final model.
+
+    """
 
     threshold: float
+    threshold_source: str
     edges: list[float]
     pooled: dict[str, Any]
     sites: dict[str, dict[str, Any]]
     pooled_sites: list[str]
-    attendance: Attendance
     roc: dict[str, ClassHistogram] = field(default_factory=dict)
-    validation: dict[str, Sums] = field(default_factory=dict)
+    validation: dict[str, SplitShare] = field(default_factory=dict)
 
 
 def evaluate(evaluator: Evaluator) -> Evaluation:
@@ -81,117 +101,98 @@ def evaluate(evaluator: Evaluator) -> Evaluation:
 
     Where no site releases histograms, the threshold stays at a probability of 0.5 and the pooled AUC is null
     with its reason.
-    """
-    edges = _edges(evaluator)
-    validation, _ = evaluator.ask(wire.VALIDATION, edges=edges, threshold=DEFAULT_THRESHOLD)
-    threshold = _threshold(validation, edges)
-    replies, attendance = evaluator.ask(wire.TEST, edges=edges, threshold=threshold)
-    sites = {name: _site_metrics(reply, threshold) for name, reply in replies.items()}
-    released = {name: reply for name, reply in replies.items() if "n_pos" in reply.sums}
-    histograms = {name: found for name, reply in released.items() if (found := histogram_of(reply.sums)) is not None}
-    pooled = _pooled_metrics(evaluator, released, histograms, threshold)
-    by_site = {name: reply.sums for name, reply in validation.items()}
-    return Evaluation(threshold, edges, pooled, sites, list(released), attendance, histograms, by_site)
-
-
-def histogram_of(sums: Sums) -> ClassHistogram | None:
-    """The class histogram in a reply, if it was released."""
-    if "negatives" not in sums or "positives" not in sums:
-        return None
-    return ClassHistogram(np.asarray(sums["negatives"]), np.asarray(sums["positives"]))
-
-
-def evaluation_sums_of(sums: Sums) -> EvaluationSums | None:
-    """The evaluation sums in a reply, if they were released.
 
     Raises:
-        Refusal: they contradict each other.
+        Refusal: fewer sites than the quorum take part in validation or test.
 
     """
-    if any(key not in sums for key in _SUMS):
-        return None
-    return EvaluationSums(**{key: sums[key] for key in _SUMS})  # type: ignore[arg-type] # checked by __post_init__
+    edges = _edges(evaluator)
+    bins = len(edges) + 1
+
+    def read(reply: Reply) -> SplitShare:
+        return split_share(reply.sums, reply.reasons, bins)
+
+    validation, attendance = evaluator.ask(wire.VALIDATION, read, edges=edges, threshold=DEFAULT_THRESHOLD)
+    require_quorum(attendance, evaluator.min_sites, "validation")
+    locked = _threshold(validation.values(), edges)
+    threshold = DEFAULT_THRESHOLD if locked is None else locked
+    source = "default" if locked is None else "youden-on-validation"
+    test, attendance = evaluator.ask(wire.TEST, read, edges=edges, threshold=threshold)
+    require_quorum(attendance, evaluator.min_sites, "test")
+    sites = {name: _site_metrics(share, threshold) for name, share in test.items()}
+    released = {name: share for name, share in test.items() if share.sums is not None}
+    histograms = {name: share.histogram for name, share in released.items() if share.histogram is not None}
+    pooled = _pooled_metrics(evaluator, released, threshold)
+    return Evaluation(threshold, source, edges, pooled, sites, list(released), histograms, validation)
 
 
-def pooled_auc(histograms: list[ClassHistogram]) -> tuple[Estimate[float], Estimate[tuple[float, float]]]:
-    """AUC of the summed histograms and its 95 % logit interval by DeLong variance."""
-    if not histograms:
-        return Estimate(None, NOBODY_RELEASED), Estimate(None, NOBODY_RELEASED)
+def pooled_auc(shares: Iterable[SplitShare]) -> tuple[Estimate[float], Estimate[Interval]]:
+    """AUC of the summed histograms and its 95 % logit interval by DeLong variance.
+
+    Null where a site that released its sums keeps its histogram: the AUC would speak of fewer patients than the rest.
+    """
+    with_sums = [share for share in shares if share.sums is not None]
+    histograms = [share.histogram for share in with_sums if share.histogram is not None]
+    if not with_sums or len(histograms) < len(with_sums):
+        reason = "histogram-not-released" if with_sums else NOBODY_RELEASED
+        return Estimate(None, reason), Estimate(None, reason)
     total = add_up(histograms)
     area = histogram_auc(total)
     return area, logit_interval(area, histogram_delong_variance(total))
 
 
-def add_up(histograms: list[ClassHistogram]) -> ClassHistogram:
-    """Sum of at least one histogram."""
-    total = histograms[0]
-    for histogram in histograms[1:]:
-        total = total + histogram
-    return total
+def probability_of(logit: float) -> float:
+    """Logistic function of one logit, for display."""
+    from scipy.special import expit
+
+    return float(expit(logit))
 
 
 def _edges(evaluator: Evaluator) -> list[float]:
     """Bin edges at quantiles of the pooled training scores; a plain logit grid where no site releases them."""
     fine = fine_logit_edges()
-    replies, _ = evaluator.ask(wire.TRAINING_SCORES, edges=fine.tolist())
-    counts = [np.asarray(reply.sums["counts"]) for reply in replies.values() if "counts" in reply.sums]
-    bins = evaluator.study.analysis.histogram_bins
-    pooled = np.sum(counts, axis=0) if counts else np.ones(len(fine) + 1)
-    return [float(edge) for edge in quantile_edges(pooled, fine, bins)]
+    found, _ = evaluator.ask(
+        wire.TRAINING_SCORES, lambda reply: fine_histogram(reply, len(fine) + 1), edges=fine.tolist()
+    )
+    counts = [histogram for histogram in found.values() if histogram is not None and histogram.any()]
+    pooled = add_up(counts) if counts else np.ones(len(fine) + 1)
+    return [float(edge) for edge in quantile_edges(pooled, fine, evaluator.study.analysis.histogram_bins)]
 
 
-def _threshold(replies: dict[str, Reply], edges: list[float]) -> float:
-    """Probability threshold at Youden's index of the pooled validation histogram."""
-    histograms = [found for reply in replies.values() if (found := histogram_of(reply.sums)) is not None]
-    if not histograms:
-        return DEFAULT_THRESHOLD
-    edge = youden_edge(add_up(histograms), edges).value
-    return DEFAULT_THRESHOLD if edge is None else float(1.0 / (1.0 + np.exp(-edge)))
+def _threshold(shares: Iterable[SplitShare], edges: list[float]) -> float | None:
+    """Logit at Youden's index of the pooled validation histogram; None where there is none."""
+    histograms = [share.histogram for share in shares if share.histogram is not None]
+    return youden_edge(add_up(histograms), edges).value if histograms else None
 
 
-def _site_metrics(reply: Reply, threshold: float) -> dict[str, Any]:
-    sums = evaluation_sums_of(reply.sums)
-    if sums is None:
-        return suppressed_record(reply.reasons.get("n", "not-released"), threshold)
-    estimate = {key: _site_estimate(reply, key) for key in ("auc", "calibration_intercept", "calibration_slope")}
-    low, high = _site_estimate(reply, "auc_low"), _site_estimate(reply, "auc_high")
-    interval: Estimate[tuple[float, float]] = Estimate(None, low.reason or high.reason or "not-released")
+def _site_metrics(share: SplitShare, threshold: float) -> dict[str, Any]:
+    shown = probability_of(threshold)
+    if share.sums is None:
+        return suppressed_record(share.reasons.get("n", NOT_RELEASED), shown)
+    low, high = share.estimate("auc_low"), share.estimate("auc_high")
+    interval: Estimate[Interval] = Estimate(None, low.reason or high.reason or NOT_RELEASED)
     if low.value is not None and high.value is not None:
         interval = Estimate((low.value, high.value))
-    return metrics_record(sums, threshold=threshold, auc_ci95=interval, **estimate)
-
-
-def suppressed_record(reason: str, threshold: float) -> dict[str, Any]:
-    """METRICS of a site whose class counts stay below the minimum: nothing but the reason."""
-    from fedescc.common.metrics import METRIC_KEYS
-
-    hidden = [key for key in METRIC_KEYS if key != "threshold"]
-    return {**dict.fromkeys(METRIC_KEYS), "threshold": threshold, "suppressed": dict.fromkeys(hidden, reason)}
-
-
-def _site_estimate(reply: Reply, key: str) -> Estimate[float]:
-    value = reply.sums.get(key)
-    if isinstance(value, int | float):
-        return Estimate(float(value))
-    return Estimate(None, reply.reasons.get(key, "not-released"))
-
-
-def _pooled_metrics(
-    evaluator: Evaluator, released: dict[str, Reply], histograms: dict[str, ClassHistogram], threshold: float
-) -> dict[str, Any]:
-    parts = [sums for reply in released.values() if (sums := evaluation_sums_of(reply.sums)) is not None]
-    if not parts:
-        return suppressed_record(NOBODY_RELEASED, threshold)
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    area, interval = pooled_auc([histograms[name] for name in sorted(histograms)])
-    if len(histograms) < len(parts):
-        area, interval = Estimate(None, "histogram-not-released"), Estimate(None, "histogram-not-released")
-    large, slope = _recalibrate(evaluator, sorted(released))
     return metrics_record(
-        total,
-        threshold=threshold,
+        share.sums,
+        threshold=shown,
+        auc=share.estimate("auc"),
+        auc_ci95=interval,
+        calibration_intercept=share.estimate("calibration_intercept"),
+        calibration_slope=share.estimate("calibration_slope"),
+    )
+
+
+def _pooled_metrics(evaluator: Evaluator, released: dict[str, SplitShare], threshold: float) -> dict[str, Any]:
+    shown = probability_of(threshold)
+    parts = [share.sums for share in released.values() if share.sums is not None]
+    if not parts:
+        return suppressed_record(NOBODY_RELEASED, shown)
+    area, interval = pooled_auc(released.values())
+    large, slope = _recalibrate(evaluator, list(released))
+    return metrics_record(
+        add_up(parts),
+        threshold=shown,
         auc=area,
         auc_ci95=interval,
         calibration_intercept=large.estimate(),
@@ -207,28 +208,11 @@ def _recalibrate(evaluator: Evaluator, contributors: list[str]) -> tuple[NewtonF
     fits = {"large": IN_THE_LARGE, "slope": SLOPE_MODEL}
     while any(fit.outcome is None for fit in fits.values()):
         asked = {name: list(fit.coefficients) for name, fit in fits.items()}
-        replies, _ = evaluator.ask(wire.RECALIBRATION, **asked)
-        shares = [reply.sums for reply in replies.values() if "n" in reply.sums]
-        if [name for name, reply in replies.items() if "n" in reply.sums] != contributors:
-            fits = {name: replace(fit, outcome="contributors-changed") for name, fit in fits.items()}
-            break
-        fits = {name: newton_step(_summed_terms(shares, name), fit) for name, fit in fits.items()}
+        replies, _ = evaluator.ask(wire.RECALIBRATION, recalibration_share, **asked)
+        shares = {name: share for name, share in replies.items() if share is not None}
+        if list(shares) != contributors:
+            return replace(fits["large"], outcome="contributors-changed"), replace(
+                fits["slope"], outcome="contributors-changed"
+            )
+        fits = {n: newton_step(add_up(share[n] for share in shares.values()), fit) for n, fit in fits.items()}
     return fits["large"], fits["slope"]
-
-
-def _summed_terms(shares: list[Sums], model: str) -> RecalibrationTerms:
-    terms = [_terms(share, model) for share in shares]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
-
-
-def _terms(share: Sums, model: str) -> RecalibrationTerms:
-    try:
-        gradient = np.asarray(share[f"{model}_gradient"], dtype=np.float64)
-        hessian = np.asarray(share[f"{model}_hessian"], dtype=np.float64).reshape(len(gradient), len(gradient))
-        loss = float(np.asarray(share[f"{model}_loss"]).item())
-        return RecalibrationTerms(int(np.asarray(share["n"])), int(np.asarray(share["n_pos"])), loss, gradient, hessian)
-    except (KeyError, ValueError) as error:
-        raise Refusal("malformed-message", "recalibration terms are incomplete", "check the site") from error

@@ -8,10 +8,11 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedescc.common.errors import Refusal
+from fedescc.common.names import CODE
+from fedescc.common.schema import check_reply
 from fedescc.common.wire import Reply, Request, pack_request, unpack_reply
 
 _POLL_SECONDS = 0.05
-_CODE_LENGTH = 60
 
 Accept = Callable[[Reply], None]
 
@@ -25,11 +26,6 @@ class Attendance:
     answered: int = 0
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def lost(self) -> int:
-        """Invited sites whose answer did not count."""
-        return self.invited - len(self.accepted)
 
 
 @dataclass
@@ -66,6 +62,7 @@ def exchange(
     """Send ``request`` to every registered site and pass each good reply to ``accept``, in order of arrival.
 
     A reply that is an error, malformed, under another study or refused by ``accept`` counts against that site alone.
+    Replies that have arrived are taken even when taking them outlasts the deadline.
     """
     nodes = sorted(grid.get_node_ids())
     attendance = Attendance(registered=len(nodes), invited=len(nodes))
@@ -73,41 +70,47 @@ def exchange(
     messages = [Message(records, node, message_type, ttl=deadline_seconds) for node in nodes]
     waiting = set(grid.push_messages(messages))
     end = time.monotonic() + deadline_seconds
-    while waiting and time.monotonic() < end:
+    while waiting:
         replies = list(grid.pull_messages(waiting))
         for reply in replies:
             waiting.discard(reply.metadata.reply_to_message_id)
-            _take(reply, roster, request.study_sha256, accept, attendance)
+            attendance.answered += 1
+            _take(reply, message_type, request, roster, accept, attendance)
         if waiting and not replies:
+            if time.monotonic() >= end:
+                break
             time.sleep(_POLL_SECONDS)
     _note_silent(nodes, roster, attendance)
     attendance.accepted.sort()
     return attendance
 
 
-def _take(reply: Message, roster: Roster, study: str, accept: Accept, attendance: Attendance) -> None:
+def _take(
+    reply: Message, message_type: str, request: Request, roster: Roster, accept: Accept, attendance: Attendance
+) -> None:
     node = reply.metadata.src_node_id
-    attendance.answered += 1
     if reply.has_error():
         attendance.refused[roster.name(node)] = _error_code(reply.error.reason)
         return
     try:
-        content = unpack_reply(reply.content)
-        if content.study_sha256 != study:
+        content = unpack_reply(reply.content, None if request.weights is None else len(request.weights))
+        check_reply(message_type, content)
+        if content.study_sha256 != request.study_sha256:
             raise Refusal("study-mismatch", "the site follows another study", "distribute the same study file")
         roster.learn(node, content.site)
         accept(content)
     except Refusal as refusal:
         attendance.refused[roster.name(node)] = refusal.code
-        return
-    attendance.accepted.append(content.site)
+    except Exception:  # noqa: BLE001 - whatever a site sends, the other sites go on
+        attendance.refused[roster.name(node)] = "malformed-message"
+    else:
+        attendance.accepted.append(content.site)
 
 
 def _error_code(reason: str | None) -> str:
     """A site's error as a code; anything that does not look like one is not repeated (it may quote data)."""
     text = reason or ""
-    plain = text.replace("-", "").replace("_", "").replace(":", "").isalnum() and text.isascii()
-    return text if plain and len(text) <= _CODE_LENGTH else "site-error"
+    return text if CODE.fullmatch(text) else "site-error"
 
 
 def _note_silent(nodes: Iterable[int], roster: Roster, attendance: Attendance) -> None:

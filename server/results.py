@@ -7,14 +7,15 @@ from typing import Any
 
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
-from fedescc.common.metrics import EvaluationSums
+from fedescc.common.names import POOLED
 from fedescc.common.roc import roc_curve_from_histogram
-from fedescc.common.wire import Sums
-from fedescc.server.evaluation import Evaluation, add_up, evaluation_sums_of, histogram_of, pooled_auc
+from fedescc.common.sums import add_up
+from fedescc.server.evaluation import Evaluation, pooled_auc
+from fedescc.server.replies import SplitShare
 from fedescc.server.rounds import RoundRecord
 
 
-def round_entry(record: RoundRecord, validation_after: dict[str, Sums]) -> dict[str, Any]:
+def round_entry(record: RoundRecord, validation_after: dict[str, SplitShare]) -> dict[str, Any]:
     """One round; ``validation`` is that of the model this round produced."""
     attendance = record.attendance
     return {
@@ -35,13 +36,13 @@ def round_entry(record: RoundRecord, validation_after: dict[str, Sums]) -> dict[
 def final_entry(evaluation: Evaluation) -> dict[str, Any]:
     """Pooled and per-site METRICS, and the ROC points that were released."""
     curves = {name: _roc_points(evaluation, [name]) for name in evaluation.roc}
-    if evaluation.roc:
-        curves["pooled"] = _roc_points(evaluation, sorted(evaluation.roc))
+    if evaluation.roc and sorted(evaluation.roc) == sorted(evaluation.pooled_sites):
+        curves[POOLED] = _roc_points(evaluation, sorted(evaluation.roc))
     return {
         "pooled": evaluation.pooled,
+        "threshold_source": evaluation.threshold_source,
         "sites": evaluation.sites,
         "pooled_sites": evaluation.pooled_sites,
-        "refused": dict(sorted(evaluation.attendance.refused.items())),
         "roc": {name: curve for name, curve in curves.items() if curve is not None},
     }
 
@@ -71,22 +72,14 @@ def read_results(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _validation_entry(by_site: dict[str, Sums]) -> dict[str, Any]:
-    parts = [found for sums in by_site.values() if (found := evaluation_sums_of(sums)) is not None]
+def _validation_entry(by_site: dict[str, SplitShare]) -> dict[str, Any]:
+    parts = [share.sums for share in by_site.values() if share.sums is not None]
     if not parts:
         return {"n": None, "loss": None, "auc": None, "auc_ci95": None}
-    total = _total(parts)
-    histograms = [kept for name in sorted(by_site) if (kept := histogram_of(by_site[name])) is not None]
-    area, interval = pooled_auc(histograms)
+    total = add_up(parts)
+    area, interval = pooled_auc(by_site.values())
     loss = math.fsum(part.log_loss_sum for part in parts) / total.n
     return {"n": total.n, "loss": loss, "auc": area.value, "auc_ci95": interval.value and list(interval.value)}
-
-
-def _total(parts: list[EvaluationSums]) -> EvaluationSums:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
 
 
 def _roc_points(evaluation: Evaluation, names: list[str]) -> dict[str, list[float]] | None:

@@ -21,7 +21,6 @@ app = typer.Typer(
 )
 
 ENGINES = ("local",)
-_DEFAULT_MU = 0.01
 
 
 def main() -> None:
@@ -111,8 +110,6 @@ def _overrides(strategy: str | None, rounds: int | None, seed: int | None, given
     overrides = [f"{key}={value}" for key, value in named.items() if value is not None]
     if strategy == "fedavg":
         overrides.append("strategy.mu=0")
-    if strategy == "fedprox" and not any(entry.startswith("strategy.mu=") for entry in given):
-        overrides.append(f"strategy.mu={_DEFAULT_MU}")
     return (*overrides, *given)
 
 

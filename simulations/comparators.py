@@ -1,6 +1,6 @@
 """What the federation is compared with: every hospital alone, and all data in one place (simulation only)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,14 @@ from fedescc.client.learning.train import train_round
 from fedescc.common.console import Advance
 from fedescc.common.covariates import Encoding, column_sums
 from fedescc.common.federation import Federation
-from fedescc.common.metrics import evaluation_sums, metrics_record
+from fedescc.common.metrics import evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.model import build_model
 from fedescc.common.recalibration import recalibrate
 from fedescc.common.roc import auc, delong_variance, logit_interval, score_histogram, youden_edge
 from fedescc.common.study import Study
-from fedescc.server.evaluation import suppressed_record
+from fedescc.server.evaluation import DEFAULT_THRESHOLD, probability_of
 
-DEFAULT_LOGIT = 0.0
+_SPLITS: tuple[SplitName, ...] = ("validation", "test")
 
 Floats = NDArray[np.float64]
 
@@ -85,31 +85,43 @@ def pool_cohorts(cohorts: list[SiteCohort]) -> SiteCohort:
 
 
 def comparator_entry(
-    fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], pooled_sites: Collection[str]
+    fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], federated: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """METRICS of a comparator, pooled and per site, each patient scored by ``fitted[site]``.
 
-    Pooled are the sites that the federation's own pooled metrics hold, so that both speak of the same patients.
-    The threshold is Youden's on the pooled validation patients; exact scores are used, because a simulation
-    has them all.
+    A site that released nothing in the federation is hidden here for the same reason, so that both speak of the
+    same patients and a simulation on real tables shows no small cell. The threshold is Youden's on the pooled
+    validation patients; exact scores are used, because a simulation has them all.
+
+    Args:
+        fitted: site -> model that scores its patients.
+        cohorts: site -> patients.
+        federated: site -> METRICS of the federated model.
+
     """
-    scored = {split: _scores(fitted, cohorts, split) for split in ("validation", "test")}
-    y, logit = _joined(scored["validation"])
-    threshold = _youden(y, logit)
-    sites = {name: exact_record(*pair, threshold) for name, pair in scored["test"].items()}
-    pooled = {name: pair for name, pair in scored["test"].items() if name in pooled_sites}
-    return {"pooled": exact_record(*_joined(pooled), threshold), "sites": sites}
+    shown = {name: cohort for name, cohort in cohorts.items() if federated[name]["n"] is not None}
+    scored = {split: _scores(fitted, shown, split) for split in _SPLITS}
+    threshold = _youden(*_joined(scored["validation"]))
+    test = scored["test"]
+    sites = {
+        name: exact_record(*test[name], threshold)
+        if name in test
+        else suppressed_record(federated[name]["suppressed"]["n"], probability_of(threshold))
+        for name in cohorts
+    }
+    return {"pooled": exact_record(*_joined(test), threshold), "sites": sites}
 
 
 def exact_record(y: NDArray[np.int8], logit: Floats, threshold: float) -> dict[str, Any]:
-    """METRICS from labels and logits at hand; ``threshold`` is a probability."""
+    """METRICS from labels and logits at hand; ``threshold`` is a logit."""
+    shown = probability_of(threshold)
     if not len(y):
-        return suppressed_record("no-patients", threshold)
+        return suppressed_record("no-patients", shown)
     area = auc(y, logit)
     calibration = recalibrate(y, logit)
     return metrics_record(
-        evaluation_sums(y, probability(logit), threshold),
-        threshold=threshold,
+        evaluation_sums(y, probability(logit), threshold, score=logit),
+        threshold=shown,
         auc=area,
         auc_ci95=logit_interval(area, delong_variance(y, logit)),
         calibration_intercept=calibration.intercept,
@@ -127,7 +139,7 @@ def auc_entry(y: NDArray[np.int8], score: Floats) -> dict[str, Any]:
 def _scores(
     fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], split: SplitName
 ) -> dict[str, tuple[NDArray[np.int8], Floats]]:
-    rows = {name: cohort.rows(split) for name, cohort in cohorts.items() if name in fitted}
+    rows = {name: cohort.rows(split) for name, cohort in cohorts.items()}
     return {name: (cohorts[name].labels[r], fitted[name].logits(cohorts[name], r)) for name, r in rows.items()}
 
 
@@ -139,4 +151,4 @@ def _joined(scored: dict[str, tuple[NDArray[np.int8], Floats]]) -> tuple[NDArray
 def _youden(y: NDArray[np.int8], logit: Floats) -> float:
     distinct = np.unique(logit)
     edge = youden_edge(score_histogram(y, logit, distinct), distinct).value if len(distinct) else None
-    return float(probability(np.array([DEFAULT_LOGIT if edge is None else edge]))[0])
+    return DEFAULT_THRESHOLD if edge is None else edge

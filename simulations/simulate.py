@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fedescc.common.files import write_atomically
 from fedescc.common.model import build_model
 from fedescc.common.study import Study
 from fedescc.server.app import make_server_app
+from fedescc.server.federate import make_folder
 from fedescc.server.report.page import write_report
 from fedescc.server.results import read_results, write_json
 from fedescc.server.rounds import RoundRecord
@@ -29,7 +31,7 @@ from fedescc.simulations.cohort import held_out, write_cohort
 from fedescc.simulations.comparators import Fitted, comparator_entry, fit, pool_cohorts
 from fedescc.simulations.ground_truth import LOCAL_PREFIX, synthetic_test_entry, training_truth
 from fedescc.simulations.local_grid import LocalGrid, run_in_process
-from fedescc.simulations.tensor_path import phantom_set
+from fedescc.simulations.tensor_path import PhantomSet, phantom_set
 
 ABOUT = "cohort.json"
 _SYNTHETIC_NOTE = "synthetic patients: the study's minimum counts are lifted, since there is nobody to protect"
@@ -65,11 +67,18 @@ class Simulation:
 
 @dataclass
 class _Hospitals:
-    """The sites of a simulation: opened ones by name, and why the others could not be."""
+    """The sites of a simulation by folder name: opened ones, and why the others could not be."""
 
     files: dict[str, SiteFile] = field(default_factory=dict)
     cohorts: dict[str, SiteCohort] = field(default_factory=dict)
     failed: dict[str, Refusal] = field(default_factory=dict)
+
+    def by_name(self, names: Collection[str]) -> tuple[dict[str, SiteFile], dict[str, SiteCohort]]:
+        """Site files and cohorts of the sites named, under their names."""
+        folders = {self.files[folder].settings.site: folder for folder in self.cohorts}
+        chosen = {name: folders[name] for name in sorted(names)}
+        files = {name: self.files[folder] for name, folder in chosen.items()}
+        return files, {name: self.cohorts[folder] for name, folder in chosen.items()}
 
 
 def simulate(simulation: Simulation) -> dict[str, Any]:
@@ -80,6 +89,7 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
 
     """
     start = time.perf_counter()
+    make_folder(simulation.out)
     folder = simulation.cohort or _synthetic_cohort(simulation)
     about = _about(folder)
     study = _study_for(simulation.study, about)
@@ -92,9 +102,12 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     if about:
         results["notes"] = [_SYNTHETIC_NOTE]
     if simulation.comparators:
-        models = _compare(simulation, study, hospitals, results)
+        files, cohorts = hospitals.by_name(results["final"]["sites"])
+        models = _compare(simulation, study, cohorts, results)
         if about and simulation.test_patients and study.imaging is not None:
-            results["synthetic_test"] = _ground_truth(simulation, study, folder, about, hospitals, models)
+            latents, labels = training_truth(folder, files, cohorts)
+            test = _phantom_test_set(simulation, study, about)
+            results["synthetic_test"] = synthetic_test_entry(models, test, latents, labels)
     end = time.perf_counter()
     seconds = {"cohort_and_intake": opened - start, "comparators": end - federated, "all": end - start}
     results["timing"]["seconds"] |= seconds
@@ -129,7 +142,10 @@ def _about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     if not path.exists():
         return {}
-    document = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refusal("damaged-cohort", f"{path} cannot be read", "write the cohort again") from error
     return document if isinstance(document, dict) and document.get("synthetic") else {}
 
 
@@ -149,15 +165,20 @@ def _open_hospitals(folder: Path, study: Study, seed: int, work: Path | None) ->
         name = path.parent.name
         try:
             site = _at_home(read_site(path), work, seed) if work else read_site(path)
-            name = site.settings.site
-            if name in hospitals.files:
-                raise Refusal("site-name-conflict", f"two sites are called {name!r}", "give each site its own name")
             hospitals.files[name] = site
             hospitals.cohorts[name] = run_intake(site, study).cohort
         except Refusal as refusal:
             log(f"{name} cannot take part: {refusal}")
             hospitals.failed[name] = refusal
+    _require_distinct_names(hospitals)
     return hospitals
+
+
+def _require_distinct_names(hospitals: _Hospitals) -> None:
+    names = [site.settings.site for site in hospitals.files.values()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Refusal("site-name-conflict", f"two sites are called {twice[0]!r}", "give each site its own name")
 
 
 def _at_home(site: SiteFile, work: Path, seed: int) -> SiteFile:
@@ -173,25 +194,22 @@ def _at_home(site: SiteFile, work: Path, seed: int) -> SiteFile:
 
 
 def _federate(simulation: Simulation, study: Study, hospitals: _Hospitals) -> dict[str, Any]:
-    sites = {
-        name: LocalSite(name, study, hospitals.files[name].settings.policy, cohort)
-        for name, cohort in hospitals.cohorts.items()
-    }
-    names = sorted(sites | hospitals.failed)
+    sites = {folder: _local_site(hospitals.files[folder], study, c) for folder, c in hospitals.cohorts.items()}
+    folders = sorted(sites | hospitals.failed)
 
     def open_site(context: Any) -> LocalSite:
-        name = str(context.node_config["site"])
-        if name in hospitals.failed:
-            raise hospitals.failed[name]
-        return sites[name]
+        folder = str(context.node_config["site"])
+        if folder in hospitals.failed:
+            raise hospitals.failed[folder]
+        return sites[folder]
 
-    simulation.out.mkdir(parents=True, exist_ok=True)
     run_config = {
         "study": study.to_yaml(),
         "federation": simulation.federation.to_yaml(),
         "out": str(simulation.out),
     }
-    grid = LocalGrid(make_client_app(open_site), [{"site": name} for name in names], run_config, simulation.shuffle)
+    nodes = [{"site": folder} for folder in folders]
+    grid = LocalGrid(make_client_app(open_site), nodes, run_config, simulation.shuffle)
     with progress("federated rounds", simulation.federation.rounds) as advance:
 
         def on_round(record: RoundRecord) -> None:
@@ -203,19 +221,24 @@ def _federate(simulation: Simulation, study: Study, hospitals: _Hospitals) -> di
     return read_results(simulation.out)
 
 
-def _compare(simulation: Simulation, study: Study, hospitals: _Hospitals, results: dict[str, Any]) -> dict[str, Fitted]:
-    """Train local-only and centralised models; their METRICS go into ``results``."""
-    cohorts = {name: c for name, c in hospitals.cohorts.items() if len(c.rows("train"))}
-    pooled = pool_cohorts(list(cohorts.values()))
+def _local_site(file: SiteFile, study: Study, cohort: SiteCohort) -> LocalSite:
+    return LocalSite(file.settings.site, study, file.settings.policy, cohort)
+
+
+def _compare(
+    simulation: Simulation, study: Study, cohorts: dict[str, SiteCohort], results: dict[str, Any]
+) -> dict[str, Fitted]:
+    """Train local-only and centralised models on the federation's sites; their METRICS go into ``results``."""
+    trained = {name: cohorts[name] for name in results["rounds"][-1]["sites"] if name in cohorts}
+    pooled = pool_cohorts(list(trained.values()))
     federation = simulation.federation
-    with progress("comparators", (len(cohorts) + 1) * federation.rounds) as advance:
-        local = {name: fit(study, cohort, federation, name, advance) for name, cohort in cohorts.items()}
+    with progress("comparators", (len(trained) + 1) * federation.rounds) as advance:
+        local = {name: fit(study, cohort, federation, name, advance) for name, cohort in trained.items()}
         centralised = fit(study, pooled, federation, "centralised", advance)
-    pooled_sites = results["final"]["pooled_sites"]
-    everywhere = dict.fromkeys(hospitals.cohorts, centralised)
+    federated = results["final"]["sites"]
     results["comparators"] = {
-        "local_only": comparator_entry(local, hospitals.cohorts, pooled_sites),
-        "centralised": comparator_entry(everywhere, hospitals.cohorts, pooled_sites),
+        "local_only": comparator_entry(local, trained, federated),
+        "centralised": comparator_entry(dict.fromkeys(cohorts, centralised), cohorts, federated),
     }
     models = {f"{LOCAL_PREFIX}{name}": model for name, model in local.items()}
     return {"federated": _federated_model(simulation, study), "centralised": centralised, **models}
@@ -229,18 +252,9 @@ def _federated_model(simulation: Simulation, study: Study) -> Fitted:
     return Fitted(model, encoding)
 
 
-def _ground_truth(
-    simulation: Simulation,
-    study: Study,
-    folder: Path,
-    about: dict[str, Any],
-    hospitals: _Hospitals,
-    models: dict[str, Fitted],
-) -> dict[str, Any]:
+def _phantom_test_set(simulation: Simulation, study: Study, about: dict[str, Any]) -> PhantomSet:
+    """Extra test patients in the cohort's mixture of sites."""
     sizes = about["sites"]
-    mean = sum(sizes.values()) // len(sizes)
-    patients = held_out(len(sizes), mean, simulation.test_patients)
+    patients = held_out(len(sizes), sum(sizes.values()) // len(sizes), simulation.test_patients)
     with progress("extra test patients", len(patients)) as advance:
-        test = phantom_set(about["seed"], patients, study, workers=os.cpu_count() or 1, advance=advance)
-    latents, labels = training_truth(folder, hospitals.files, hospitals.cohorts)
-    return synthetic_test_entry(models, test, latents, labels)
+        return phantom_set(about["seed"], patients, study, workers=os.cpu_count() or 1, advance=advance)

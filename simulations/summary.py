@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def print_summary(results: dict[str, Any], out: Path) -> None:
@@ -20,8 +21,8 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
         table.add_row(name, own, *([synthetic] if extra else []))
     console.print(table)
     for site in results["sites_lost"]:
-        console.print(f"[bold]lost:[/bold] {site}")
-    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+        console.print(Text(f"lost: {site}", style="bold"))
+    console.print(Text(f"report: {out / 'report.html'}"), soft_wrap=True)
 
 
 def summary_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -38,7 +39,14 @@ def summary_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     if extra:
         rows.append(("ceiling: regression on true latents", "", _auc(extra["ceiling_latent_regression"])))
         rows.append(("ceiling: true probability", "", _auc(extra["ceiling_bayes"])))
+        rows.append(("best trivial cue", "", _best_cue(results["synthetic_test"]["trivial_cues"])))
     return rows
+
+
+def _best_cue(cues: dict[str, float]) -> str:
+    """The cue that tells most, whichever way it points."""
+    name = max(cues, key=lambda cue: abs(cues[cue] - 0.5))
+    return f"{max(cues[name], 1 - cues[name]):.3f} ({name})"
 
 
 def _auc(entry: dict[str, Any] | None) -> str:

@@ -19,7 +19,7 @@ from fedescc.client.intake.preprocess import grid_spec, preprocess
 from fedescc.client.intake.volume import MemoryVolume
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Grid, Study
+from fedescc.common.study import Grid, Imaging, Study, TimePoint
 from fedescc.simulations.outcome import Outcome, draw_outcome
 from fedescc.simulations.phantom import Scan, phantom_case
 
@@ -45,7 +45,7 @@ class _Job:
     seed: int
     site: int
     index: int
-    grid: Grid
+    imaging: Imaging
 
 
 def phantom_set(
@@ -68,8 +68,8 @@ def phantom_set(
         raise Refusal("no-images", f"study {study.name} has no imaging section", "use a study with images")
     drawn = [(site, index, draw_outcome(seed, site, index)) for site, index in patients]
     eligible = [(site, index, outcome) for site, index, outcome in drawn if outcome.ineligible is None]
-    jobs = [_Job(seed, site, index, study.imaging.grid) for site, index, _ in eligible]
-    shape = (len(jobs), 2, *study.imaging.grid.size_zyx)
+    jobs = [_Job(seed, site, index, study.imaging) for site, index, _ in eligible]
+    shape = (len(jobs), len(study.imaging.time_points), *study.imaging.grid.size_zyx)
     images, rois = np.zeros(shape, np.float16), np.zeros(shape, np.uint8)
     for row, (image, roi) in enumerate(_render_all(jobs, workers)):
         images[row], rois[row] = image, roi
@@ -95,7 +95,8 @@ def _render_all(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[NDArray[np
 
 def _tensors(job: _Job) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
     case = phantom_case(job.seed, job.site, job.index)
-    parts = [_one_scan(scan, job.grid) for scan in (case.pre, case.post)]
+    scans: dict[TimePoint, Scan] = {"pre": case.pre, "post": case.post}
+    parts = [_one_scan(scans[point], job.imaging.grid) for point in job.imaging.time_points]
     return np.stack([image for image, _ in parts]), np.stack([roi for _, roi in parts])
 
 

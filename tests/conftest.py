@@ -44,9 +44,9 @@ def toy_replies(toy, monkeypatch):
     seen = []
     release = app.release
 
-    def watch(reply, message, request):
+    def watch(reply, message, request, minimum):
         seen.append((message.metadata.message_type, reply))
-        return release(reply, message, request)
+        return release(reply, message, request, minimum)
 
     monkeypatch.setattr(app, "release", watch)
     toy.run(rounds=2)

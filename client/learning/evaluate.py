@@ -33,13 +33,13 @@ def split_sums(
         y: (n,) 0 or 1.
         logit: (n,) model output.
         edges: increasing logits between histogram bins.
-        threshold: probability at and above which a patient is called positive.
+        threshold: logit at and above which a patient is called positive.
         policy: the stricter of the site's and the study's limits.
 
     """
     if not may_release(y, policy):
         return {}, {"n": BELOW_MINIMUM}
-    sums = evaluation_sums(y, probability(logit), threshold)
+    sums = evaluation_sums(y, probability(logit), threshold, score=logit)
     values: Sums = {key: getattr(sums, key) for key in sums.__dataclass_fields__}
     if policy.score_histogram == "never":
         return values, {"negatives": NOT_RELEASED, "positives": NOT_RELEASED}

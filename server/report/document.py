@@ -81,7 +81,7 @@ class Final(Part):
     pooled: Metrics
     sites: dict[str, Metrics] = {}
     pooled_sites: tuple[str, ...] | None = None
-    refused: dict[str, str] = {}
+    threshold_source: str | None = None
     roc: dict[str, Curve] = {}
 
 
@@ -173,6 +173,8 @@ class Results(Part):
     federation: dict[str, JsonValue] = {}
     version: str | None = None
     sites_lost: tuple[str, ...] = ()
+    refused_before_training: dict[str, str] = {}
+    refused_in_evaluation: dict[str, dict[str, str]] = {}
     flow: dict[str, Flow] = {}
     comparators: dict[str, Comparator] = {}
     explanation: Explanation | None = None

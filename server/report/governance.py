@@ -54,7 +54,7 @@ def provenance_section(results: Results) -> Html:
 
 def _differential_privacy(privacy: Privacy) -> Html:
     if not privacy.differential_privacy:
-        off = "The model updates carry no formal privacy guarantee."
+        off = "" if privacy.differential_privacy is None else "The model updates carry no formal privacy guarantee."
         return _card("Differential privacy", _state(privacy.differential_privacy), off)
     spent = f"\u03b5 = {decimal(privacy.epsilon, 2)}" if privacy.epsilon is not None else "\u03b5 not stated"
     delta = f", \u03b4 = {privacy.delta:g}" if privacy.delta is not None else ""
@@ -64,7 +64,8 @@ def _differential_privacy(privacy: Privacy) -> Html:
 def _secure_sum(privacy: Privacy) -> Html:
     on = "The coordinator saw only sums over sites."
     off = "The coordinator received each site's update and summaries."
-    return _card("Secure sum", _state(privacy.secure_sum), on if privacy.secure_sum else off)
+    words = {None: "", True: on, False: off}
+    return _card("Secure sum", _state(privacy.secure_sum), words[privacy.secure_sum])
 
 
 def _minimum(privacy: Privacy) -> Html:

@@ -55,11 +55,14 @@ def lost_sites(results: Results) -> dict[str, str]:
     when: dict[str, list[str]] = defaultdict(list)
     for site, codes in _refusals(results.rounds).items():
         when[site] += [f"round {ranges(numbers)} ({code})" for code, numbers in codes.items()]
-    for site, code in results.final.refused.items():
-        when[site].append(f"final evaluation ({code})")
+    for site, code in results.refused_before_training.items():
+        when[site].insert(0, f"before training ({code})")
+    for phase, refused in results.refused_in_evaluation.items():
+        for site, code in refused.items():
+            when[site].append(f"{phase.removeprefix('evaluate.').replace('_', ' ')} ({code})")
     for site in results.sites_lost:
         if site not in when:
-            when[site].append("before training")
+            when[site].append("at some point of the run")
     return {site: "; ".join(where) for site, where in sorted(when.items())}
 
 
@@ -101,8 +104,14 @@ def _sentence(results: Results) -> Html:
         parts.append(f"{who} The test set was opened once, after training and after the threshold was locked.")
     if pooled.sensitivity is not None and pooled.specificity is not None and pooled.threshold is not None:
         rates = f"sensitivity was {decimal(pooled.sensitivity)} and specificity {decimal(pooled.specificity)}"
-        parts.append(f"At the locked threshold of {decimal(pooled.threshold)}, {rates}.")
+        parts.append(f"{_threshold_words(results)} of {decimal(pooled.threshold)}, {rates}.")
     return el("p", " ".join(parts), class_="lead-text") if parts else Html("")
+
+
+def _threshold_words(results: Results) -> str:
+    if results.final.threshold_source == "default":
+        return "No site released the validation histograms that the planned threshold needs; at the default threshold"
+    return "At the locked threshold"
 
 
 def _notices(results: Results) -> Html:

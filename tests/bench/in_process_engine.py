@@ -18,7 +18,7 @@ from flwr.clientapp import ClientApp
 from fedescc.common.federation import Federation
 from fedescc.common.wire import Reply, Request, pack_reply, unpack_request
 from fedescc.server.exchange import Roster
-from fedescc.server.rounds import run_rounds
+from fedescc.server.rounds import Rounds
 from fedescc.simulations.local_grid import LocalGrid, run_in_process
 
 app = ClientApp()
@@ -35,7 +35,7 @@ weights = {{}}
 def serve(grid, context):
     federation = Federation(rounds={ROUNDS})
     start = np.zeros({PARAMETERS}, dtype=np.float32)
-    state = run_rounds(grid, Roster(), federation, Request("bench"), start, lambda record, state: None)
+    state = Rounds(grid, Roster(), federation, Request("bench")).run(start, lambda record, state: None)
     weights["end"] = state.weights
 
 run_in_process(serve, LocalGrid(app, [{{}}] * {SITES}, {{}}), {{}})

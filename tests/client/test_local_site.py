@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedescc.client.local_site import LocalSite, flow_counts
+from fedescc.client.local_site import LocalSite, _enough, flow_counts, site_logits
 from fedescc.client.site import ReleasePolicy
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
+from fedescc.common.federation import Federation
 from fedescc.common.wire import Request
 
 
@@ -74,3 +75,71 @@ def test_flow_counts_put_unknown_codes_under_other(toy):
 def test_the_stricter_limit_holds(toy, own, effective):
     site = LocalSite("site-a", toy.study, ReleasePolicy(min_class_count=own), toy.cohorts["site-a"])
     assert site.policy.min_class_count == effective
+
+
+def train_like(site, **task):
+    """A request with the weights and encoding of a whole model."""
+    from fedescc.common.arrays import flatten_parameters
+    from fedescc.common.covariates import Encoding, column_sums
+    from fedescc.common.model import build_model
+
+    rows = site.cohort.rows("train")
+    encoding = Encoding.from_sums(site.study, column_sums(site.study, site.cohort.numeric, rows))
+    weights = flatten_parameters(build_model(site.study, len(encoding.columns), 0))
+    full = {"encoding": encoding.model_dump(mode="json"), "edges": [-1.0, 0.0, 1.0], "threshold": 0.0, **task}
+    return Request(site.study.sha256, full, weights)
+
+
+def test_the_test_set_opens_once(site):
+    with pytest.raises(Refusal, match="test-not-opened"):
+        site.answer(wire.RECALIBRATION, train_like(site, large=[0.0], slope=[0.0, 1.0]))
+    first = site.answer(wire.TEST, train_like(site))
+    assert site.answer(wire.TEST, train_like(site)) is first
+    for change in ({"threshold": 0.1}, {"edges": [0.0]}):
+        with pytest.raises(Refusal, match="test-already-opened"):
+            site.answer(wire.TEST, train_like(site, **change))
+    other = dataclasses.replace(train_like(site), weights=train_like(site).weights + 1)
+    for message_type in (wire.TEST, wire.EXPLANATION, wire.RECALIBRATION):
+        with pytest.raises(Refusal, match="test-already-opened"):
+            site.answer(message_type, other)
+
+
+def test_recalibration_cannot_be_asked_for_ever(site):
+    site.answer(wire.TEST, train_like(site))
+    request = train_like(site, large=[0.0], slope=[0.0, 1.0])
+    for _ in range(60):
+        site.answer(wire.RECALIBRATION, request)
+    with pytest.raises(Refusal, match="too-many-questions"):
+        site.answer(wire.RECALIBRATION, request)
+
+
+def test_logits_follow_the_encoding_too(site):
+    one = site_logits(site, train_like(site), "validation")
+    request = train_like(site)
+    request.task["encoding"]["covariates"][0]["mean"] += 10
+    weights = request.weights + np.float32(0.5)
+    moved = site_logits(site, dataclasses.replace(request, weights=weights), "validation")
+    plain = site_logits(site, dataclasses.replace(train_like(site), weights=weights), "validation")
+    assert not np.allclose(moved, plain)
+    assert len(one) == len(moved)
+
+
+@pytest.mark.parametrize(("rows", "trains"), [(2, False), (3, True)])
+def test_an_update_of_too_few_patients_stays(site, rows, trains):
+    split = np.full(len(site.cohort), "test", dtype="<U10")
+    split[:rows] = "train"
+    site.cohort = dataclasses.replace(site.cohort, split=split)
+    federation = Federation().model_dump(mode="json")
+    request = train_like(site, federation=federation, round=1)
+    assert ("n_train" in statistics(site).sums) is trains
+    if trains:
+        assert site.answer(wire.TRAIN, request).sums["n"] == 3
+    else:
+        with pytest.raises(Refusal, match="too-few-training-patients"):
+            site.answer(wire.TRAIN, request)
+
+
+def test_shapley_sums_of_few_patients_stay(site):
+    counts = np.array([10, 7, 3, 2, 0])
+    assert _enough(counts, 10, 3).tolist() == [True, True, True, False, False]
+    assert _enough(counts, 10, 4).tolist() == [True, False, False, False, False]

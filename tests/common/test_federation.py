@@ -53,7 +53,7 @@ def test_work_is_given_in_one_unit_and_an_override_changes_it(
         ("", "rounds=0", "rounds"),
         ("", "rounds=[", "not valid YAML"),
         ("", "strategy.name=krum", "strategy.name"),
-        ("", "strategy.name=fedprox", "needs mu > 0"),
+        ("strategy: {name: fedprox, mu: 0}", "rounds=3", "needs mu > 0"),
         ("", "strategy.mu=0.1", "fedavg has none"),
         ("", "deadline_seconds=.inf", "deadline_seconds"),
         ("", "training.learning_rate=-1", "training.learning_rate"),
@@ -66,3 +66,8 @@ def test_faults_are_refused(text: str, override: str, part: str) -> None:
         read_federation(text, "f", (override,))
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "mu"), [("", 0.01), ("strategy: {name: fedprox, mu: 0.1}", 0.1)])
+def test_choosing_fedprox_keeps_the_files_mu(text: str, mu: float) -> None:
+    assert read_federation(text, "file", ("strategy.name=fedprox",)).strategy.mu == mu

@@ -125,7 +125,8 @@ def variable(**changes: Any) -> dict[str, Any]:
             "as a date",
         ),
         ({"model": {"kind": "paired_cnn"}}, "needs an imaging section"),
-        ({"imaging": IMAGING}, "no use for images"),
+        ({"imaging": IMAGING, "prediction_time": "second_ct"}, "no use for images"),
+        ({"imaging": IMAGING, "model": {"kind": "paired_cnn"}}, "no post CT yet"),
         ({"analysis": {"explanation_groups": {"a": ["age", "age"]}}}, "exactly one group"),
         ({"analysis": {"split": {"train": 0.8, "validation": 0.2}}}, "must leave a test set"),
         (
@@ -151,6 +152,7 @@ def test_faults_are_refused(changes: dict[str, Any], part: str) -> None:
     ("imaging", "part"),
     [
         ({"time_points": ["pre", "pre"]}, "time points must differ"),
+        ({"time_points": ["post", "pre"]}, "in order of time"),
         ({"roi": {"name_pattern": "(gtv"}}, "not a regular expression"),
         ({"grid": {**IMAGING["grid"], "size_zyx": [8, 8]}}, "three values"),  # type: ignore[dict-item]
         ({"grid": {**IMAGING["grid"], "window_hu": [340, -160]}}, "low < high"),  # type: ignore[dict-item]

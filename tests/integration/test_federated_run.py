@@ -141,7 +141,7 @@ def test_a_site_without_training_patients_refuses_by_code(toy):
     cohort = toy.cohorts["site-b"]
     toy.cohorts["site-b"] = dataclasses.replace(cohort, split=np.full(len(cohort), "test"))
     results = toy.run(rounds=2)
-    assert results["rounds"][0]["refused"] == {"site-b": "no-training-patients"}
+    assert results["rounds"][0]["refused"] == {"site-b": "too-few-training-patients"}
     assert "site-b" in results["final"]["sites"]
 
 

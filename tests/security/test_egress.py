@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedescc.client.app import make_client_app
-from fedescc.client.egress import ALLOWED, error_reply, release
+from fedescc.client.egress import error_reply, release
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
+from fedescc.common.schema import ALLOWED
 from fedescc.common.wire import Reply, Request, pack_request, unpack_reply
 from fedescc.simulations.local_grid import LocalGrid, run_in_process
 
 WEIGHTS = np.zeros(4, np.float32)
+MINIMUM = 5
 
 
 @pytest.fixture
@@ -35,13 +37,13 @@ def message():
 def refused(message, sums=None, message_type=wire.TEST, kind="", **reply):
     sent, request = message(message_type)
     with pytest.raises(Refusal, match=f"egress-denied-{kind}"):
-        release(Reply("site-a", "study", sums or {}, **reply), sent, request)
+        release(Reply("site-a", "study", sums or {}, **reply), sent, request, MINIMUM)
 
 
 def test_what_is_allowed_leaves_unchanged(message):
     sent, request = message(wire.TRAIN)
     reply = Reply("site-a", "study", {"n": 12, "updates": 3, "loss": 0.5}, WEIGHTS + 1, {"validation_n": "few"})
-    assert unpack_reply(release(reply, sent, request).content).sums == reply.sums
+    assert unpack_reply(release(reply, sent, request, MINIMUM).content).sums == reply.sums
 
 
 def test_unknown_message_types_have_no_schema(message):
@@ -90,11 +92,34 @@ def test_reasons_for_unknown_keys_stay(message):
     ],
 )
 def test_an_update_has_the_shape_of_the_weights_and_is_finite(message, delta):
-    refused(message, {"n": 1}, message_type=wire.TRAIN, delta=delta, kind="delta")
+    refused(message, {"n": 10}, message_type=wire.TRAIN, delta=delta, kind="delta")
 
 
 def test_an_update_leaves_with_training_only(message):
     refused(message, {}, message_type=wire.TEST, delta=WEIGHTS, kind="delta")
+
+
+@pytest.mark.parametrize(
+    ("message_type", "sums"),
+    [
+        (wire.TEST, {"n": 4}),
+        (wire.TEST, {"n": 20, "n_pos": 4}),
+        (wire.TEST, {"n": 20, "n_pos": 16}),
+        (wire.STATISTICS, {"n_train": 1}),
+        (wire.STATISTICS, {"covariate_counts": [20, 3]}),
+        (wire.STATISTICS, {"flow_by_rule": [0, 7, 1]}),
+        (wire.EXPLANATION, {"counts": [20, 1]}),
+    ],
+)
+def test_a_count_of_too_few_patients_stays(message, message_type, sums):
+    refused(message, sums, message_type=message_type, kind="count")
+
+
+@pytest.mark.parametrize("name", ["pooled", "[/b]", "Jane Doe", "", "a" * 41])
+def test_a_name_that_is_none_stays(message, name):
+    sent, request = message(wire.TEST)
+    with pytest.raises(Refusal, match="egress-denied-site"):
+        release(Reply(name, "study", {}), sent, request, MINIMUM)
 
 
 @given(st.text(max_size=80))

@@ -30,7 +30,7 @@ def answering(reason=None):
     def statistics(message, context):
         if reason is not None:
             return Message(Error(3, reason), reply_to=message)
-        return Message(pack_reply(Reply(f"s{context.node_id}", "study", {"n": 1})), reply_to=message)
+        return Message(pack_reply(Reply(f"s{context.node_id}", "study", {"n_train": 1})), reply_to=message)
 
     return app
 
@@ -52,7 +52,7 @@ def test_a_silent_site_is_noted_at_the_deadline():
     attendance = ask(SilentGrid(answering(), [{}] * 3, {}), seconds=0.3)
     assert attendance.accepted == ["s100", "s102"]
     assert attendance.refused == {"unnamed-101": "no-answer-in-time"}
-    assert (attendance.invited, attendance.answered, attendance.lost) == (3, 2, 1)
+    assert (attendance.invited, attendance.answered) == (3, 2)
 
 
 def test_a_site_that_answered_before_is_noted_by_name():

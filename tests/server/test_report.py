@@ -264,13 +264,14 @@ def test_identity_and_intended_use_are_on_the_page(results, page):
 def test_lost_sites_are_a_visible_warning(results, page):
     assert f"1 site did not take part throughout. Where and why, by reason code: {LOST} : round 3–4" in page.text
     assert "(no-answer-in-time)" in page.text
-    assert "before training" not in page.text
-    results["final"]["refused"] = {"shantou": "site-error"}
+    assert "before training (" not in page.text
+    results["refused_in_evaluation"] = {"evaluate.test": {"shantou": "site-error"}}
+    results["refused_before_training"] = {"never-came": "empty-site"}
     results["sites_lost"] = [LOST, "never-came"]
     warned = Page(render(results)).text
     assert "3 sites did not take part throughout" in warned
-    assert "never-came : before training" in warned
-    assert "shantou : final evaluation (site-error)" in warned
+    assert "never-came : before training (empty-site)" in warned
+    assert "shantou : test (site-error)" in warned
 
 
 def test_without_losses_and_notes_there_is_no_warning(results):
@@ -543,3 +544,17 @@ def test_ranges_name_exactly_the_numbers_given(numbers):
         ends = [int(end) for end in part.split("–")]
         named |= set(range(ends[0], ends[-1] + 1))
     assert named == set(numbers)
+
+
+def test_a_threshold_that_was_never_chosen_is_not_called_locked(results):
+    assert "At the locked threshold" in Page(render(results)).text
+    results["final"]["threshold_source"] = "default"
+    text = Page(render(results)).text
+    assert "At the locked threshold" not in text
+    assert "at the default threshold" in text
+
+
+def test_unknown_protection_is_not_described(results):
+    text = Page(render(results | {"privacy": {}})).text
+    assert "carry no formal privacy guarantee" not in text
+    assert "received each site" not in text

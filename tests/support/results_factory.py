@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.learning.evaluate import probability, site_estimates, split_sums
+from fedescc.client.learning.evaluate import probability, split_sums
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.federation import Federation
-from fedescc.common.metrics import evaluation_sums, metrics_record
+from fedescc.common.metrics import evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.players import player_names
 from fedescc.common.recalibration import recalibrate
 from fedescc.common.roc import auc, delong_variance, logit_interval
 from fedescc.common.shapley import ShapleySums
 from fedescc.common.study import Study, read_study
-from fedescc.common.wire import Sums, installed_version
-from fedescc.server.evaluation import Evaluation, histogram_of, pooled_auc, suppressed_record
+from fedescc.common.wire import installed_version
+from fedescc.server.evaluation import Evaluation, pooled_auc
 from fedescc.server.exchange import Attendance
-from fedescc.server.federate import _players, _privacy
+from fedescc.server.explanation import player_entries
+from fedescc.server.federate import privacy_entry
+from fedescc.server.replies import SplitShare, split_share
 from fedescc.server.results import final_entry, round_entry
 from fedescc.server.rounds import RoundRecord
 
@@ -64,7 +66,7 @@ def make_results() -> dict[str, Any]:
             "centralised": make_comparator(rng, skill=1.6),
         },
         "explanation": make_explanation(rng, study),
-        "privacy": _privacy(study),
+        "privacy": privacy_entry(study),
         "timing": {"seconds": {"statistics": 1.3, "rounds": 212.8, "evaluation": 33.1, "total": 247.2}},
         "synthetic_test": make_synthetic_test(rng),
         "notes": ["synthetic patients: the study's minimum counts are lifted, since there is nobody to protect"],
@@ -83,19 +85,23 @@ def make_scores(rng: np.random.Generator, patients: dict[str, int], *, skill: fl
 
 def make_evaluation(scores: Scores) -> Evaluation:
     """The final evaluation, as `fedescc.server.evaluation.evaluate` leaves it."""
-    sums: dict[str, Sums] = {}
-    sites: dict[str, dict[str, Any]] = {}
-    for site, (y, logit) in scores.items():
-        sums[site], reasons = split_sums(y, logit, edges=EDGES, threshold=THRESHOLD, policy=POLICY)
-        shown = site_estimates(y, logit, POLICY)[0] and make_metrics(y, logit)
-        sites[site] = shown or suppressed_record(reasons["n"], THRESHOLD)
-    released = [site for site in scores if sums[site]]
+    shares = {site: make_share(y, logit, THRESHOLD) for site, (y, logit) in scores.items()}
+    released = [site for site, share in shares.items() if share.sums is not None]
+    sites = {
+        site: make_metrics(*scores[site]) if site in released else suppressed_record(share.reasons["n"], THRESHOLD)
+        for site, share in shares.items()
+    }
     y, logit = (np.concatenate([scores[site][part] for site in released]) for part in (0, 1))
-    histograms = {site: found for site in released if (found := histogram_of(sums[site])) is not None}
-    area, bounds = pooled_auc(list(histograms.values()))
+    histograms = {site: found for site in released if (found := shares[site].histogram) is not None}
+    area, bounds = pooled_auc(shares.values())
     pooled = make_metrics(y, logit) | {"auc": area.value, "auc_ci95": bounds.value and list(bounds.value)}
-    attendance = Attendance(registered=5, invited=5, answered=5, accepted=sorted(scores))
-    return Evaluation(THRESHOLD, EDGES, pooled, sites, released, attendance, histograms)
+    return Evaluation(THRESHOLD, "youden-on-validation", EDGES, pooled, sites, released, histograms)
+
+
+def make_share(y: NDArray[np.int8], logit: NDArray[np.float64], threshold: float) -> SplitShare:
+    """A site's share of a split, through the functions of both sides."""
+    sums, reasons = split_sums(y, logit, edges=EDGES, threshold=threshold, policy=POLICY)
+    return split_share(sums, reasons, len(EDGES) + 1)
 
 
 def make_metrics(y: NDArray[np.int8], logit: NDArray[np.float64]) -> dict[str, Any]:
@@ -121,10 +127,7 @@ def make_round(rng: np.random.Generator, number: int) -> dict[str, Any]:
     record = RoundRecord(number, attendance, loss, 560 - 110 * missing, float(rng.uniform(15, 20)))
     skill = 1.6 * (1 - float(np.exp(-number / 3)))
     validation = make_scores(rng, {site: n // 2 for site, n in PATIENTS.items()}, skill=skill)
-    shares = {
-        site: split_sums(y, logit, edges=EDGES, threshold=0.5, policy=POLICY)[0]
-        for site, (y, logit) in validation.items()
-    }
+    shares = {site: make_share(y, logit, 0.0) for site, (y, logit) in validation.items()}
     return round_entry(record, shares)
 
 
@@ -160,9 +163,9 @@ def make_explanation(rng: np.random.Generator, study: Study) -> dict[str, Any]:
         counts = np.full(len(names), n, np.int64)
         parts[site] = ShapleySums(counts, np.abs(phi).sum(0), phi.sum(0), (phi**2).sum(0))
     total = parts["beijing"] + parts["chengdu"] + parts["henan-cancer"] + parts["shantou"]
-    sites = {site: _players(names, part) for site, part in parts.items()}
+    sites = {site: player_entries(names, part) for site, part in parts.items()}
     hidden = {HIDDEN: "class-count-below-minimum"}
-    return {"unit": "logit", "pooled": _players(names, total), "sites": sites, "suppressed": hidden}
+    return {"unit": "logit", "pooled": player_entries(names, total), "sites": sites, "suppressed": hidden}
 
 
 def make_synthetic_test(rng: np.random.Generator) -> dict[str, Any]:

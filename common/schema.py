@@ -1,0 +1,117 @@
+"""What a reply of each message type may hold; the site checks it before sending, the server on arrival.
+
+Default deny: an unknown message type, key, length, kind or range of numbers, NaN or infinity is a violation.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from fedescc.common import wire
+from fedescc.common.names import CODE, POOLED, SITE_NAME
+from fedescc.common.wire import Number, Reply
+
+_MOST_PATIENTS = 10_000_000
+_MOST = 2.0**62
+
+
+class SchemaViolationError(Exception):
+    """Something in a reply is not allowed; ``kind`` is a short code."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        self.kind = kind
+        super().__init__(what)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What one key may hold: whole or real numbers in [low, high], one or a list of at most ``length``.
+
+    ``patients`` marks counts of patients, which a site's minimum count applies to.
+    """
+
+    whole: bool = True
+    low: float = 0.0
+    high: float = _MOST
+    length: int | None = None
+    patients: bool = False
+
+
+_WHOLE = Allowed(high=_MOST_PATIENTS)
+_PATIENTS = Allowed(high=_MOST_PATIENTS, patients=True)
+_LOSS = Allowed(whole=False)
+_REAL = Allowed(whole=False, low=-1e12, high=1e12)
+_UNIT = Allowed(whole=False, high=1.0)
+_BINS = replace(_WHOLE, length=1001)
+_REALS = replace(_REAL, length=16)
+_SPLIT_SUMS = {
+    **dict.fromkeys(("n", "n_pos"), _PATIENTS),
+    **dict.fromkeys(("tp", "fp", "tn", "fn"), _WHOLE),
+    **dict.fromkeys(("brier_sum", "log_loss_sum"), _LOSS),
+    **dict.fromkeys(("negatives", "positives"), _BINS),
+}
+
+ALLOWED: dict[str, dict[str, Allowed]] = {
+    wire.STATISTICS: {
+        **dict.fromkeys(("n_train", "flow_included", "flow_excluded"), _PATIENTS),
+        "flow_by_rule": replace(_PATIENTS, length=60),
+        "covariate_counts": replace(_PATIENTS, length=200),
+        "covariate_totals": Allowed(length=200),
+        "covariate_squares": Allowed(length=200),
+    },
+    wire.TRAIN: {
+        "n": _PATIENTS,
+        "updates": _WHOLE,
+        "loss": _LOSS,
+        **{f"validation_{key}": allowed for key, allowed in _SPLIT_SUMS.items()},
+    },
+    wire.TRAINING_SCORES: {"counts": replace(_WHOLE, length=4001)},
+    wire.VALIDATION: _SPLIT_SUMS,
+    wire.TEST: {
+        **_SPLIT_SUMS,
+        **dict.fromkeys(("auc", "auc_low", "auc_high"), _UNIT),
+        **dict.fromkeys(("calibration_intercept", "calibration_slope"), _REAL),
+    },
+    wire.RECALIBRATION: {
+        **dict.fromkeys(("n", "n_pos"), _PATIENTS),
+        **dict.fromkeys(("large_loss", "large_gradient", "large_hessian"), _REALS),
+        **dict.fromkeys(("slope_loss", "slope_gradient", "slope_hessian"), _REALS),
+    },
+    wire.EXPLANATION: {
+        "counts": replace(_PATIENTS, length=16),
+        **dict.fromkeys(("absolute", "total", "squares"), _REALS),
+    },
+}
+
+
+def check_reply(message_type: str, reply: Reply) -> dict[str, Allowed]:
+    """The schema of the message type, if the reply keeps to it.
+
+    Raises:
+        SchemaViolationError: it does not; nothing of the value is repeated in the message.
+
+    """
+    allowed = ALLOWED.get(message_type)
+    if allowed is None:
+        raise SchemaViolationError("message-type", "this message type has no schema")
+    if not SITE_NAME.fullmatch(reply.site) or reply.site == POOLED:
+        raise SchemaViolationError("site", "the site's name does not follow the pattern for names")
+    for key, value in reply.sums.items():
+        if key not in allowed:
+            raise SchemaViolationError("key", f"a key is not in the schema of {message_type}")
+        _check_number(key, value, allowed[key])
+    if not all(key in allowed and CODE.fullmatch(code) for key, code in reply.reasons.items()):
+        raise SchemaViolationError("reason", "a reason is not a code for a known key")
+    if (reply.delta is not None) != (message_type == wire.TRAIN):
+        raise SchemaViolationError("delta", "an update belongs to training replies, and only to them")
+    return allowed
+
+
+def _check_number(key: str, value: Number, allowed: Allowed) -> None:
+    values = value if isinstance(value, list) else [value]
+    if isinstance(value, list) != (allowed.length is not None) or len(values) > (allowed.length or 1):
+        raise SchemaViolationError("length", f"{key!r} has the wrong number of values")
+    for item in values:
+        if type(item) not in ((int,) if allowed.whole else (int, float)):
+            raise SchemaViolationError("type", f"{key!r} is not a {'whole' if allowed.whole else 'real'} number")
+        if not math.isfinite(item) or not allowed.low <= item <= allowed.high:
+            raise SchemaViolationError("range", f"{key!r} is out of range")

@@ -1,0 +1,143 @@
+"""Replies as typed values, checked while the exchange still runs: a bad one counts against its own site alone."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedescc.common.errors import Refusal
+from fedescc.common.metrics import EvaluationSums
+from fedescc.common.recalibration import RecalibrationTerms
+from fedescc.common.roc import ClassHistogram, Estimate
+from fedescc.common.shapley import ShapleySums
+from fedescc.common.wire import Reply, Sums
+
+NOT_RELEASED = "not-released"
+
+_SUMS = tuple(EvaluationSums.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class SplitShare:
+    """One site's sums over a split.
+
+    Attributes:
+        sums: counts and losses; None below the site's minimum counts.
+        histogram: None unless the site's policy releases it.
+        estimates: the site's own AUC and calibration, where asked for.
+        reasons: why something is absent.
+
+    """
+
+    sums: EvaluationSums | None
+    histogram: ClassHistogram | None
+    estimates: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def estimate(self, key: str) -> Estimate[float]:
+        """One of the site's own estimates, or why there is none."""
+        if key in self.estimates:
+            return Estimate(self.estimates[key])
+        return Estimate(None, self.reasons.get(key, NOT_RELEASED))
+
+
+def split_share(sums: Sums, reasons: dict[str, str], bins: int, prefix: str = "") -> SplitShare:
+    """A split's share out of a reply; keys start with ``prefix``.
+
+    Raises:
+        Refusal: sums that contradict each other, or a histogram of another number of bins.
+
+    """
+    own = {key.removeprefix(prefix): value for key, value in sums.items() if key.startswith(prefix)}
+    own_reasons = {key.removeprefix(prefix): code for key, code in reasons.items() if key.startswith(prefix)}
+    known: dict[str, Any] = {key: own[key] for key in _SUMS if key in own}
+    complete = EvaluationSums(**known) if len(known) == len(_SUMS) else None
+    histogram = _histogram(own, bins)
+    if histogram is not None and (complete is None or not _agree(histogram, complete)):
+        raise _malformed("a histogram does not hold the patients it should")
+    keys = ("auc", "auc_low", "auc_high", "calibration_intercept", "calibration_slope")
+    estimates = {key: float(value) for key in keys if isinstance(value := own.get(key), int | float)}
+    return SplitShare(complete, histogram, estimates, own_reasons)
+
+
+def fine_histogram(reply: Reply, bins: int) -> NDArray[np.int64] | None:
+    """The fine histogram of training scores, (bins,), or None where the site keeps it.
+
+    Raises:
+        Refusal: another number of bins.
+
+    """
+    if "counts" not in reply.sums:
+        return None
+    return _vector(reply.sums, "counts", bins).astype(np.int64)
+
+
+def recalibration_share(reply: Reply) -> dict[str, RecalibrationTerms] | None:
+    """Terms of both recalibration models, or None where the site keeps them.
+
+    Raises:
+        Refusal: incomplete terms.
+
+    """
+    if "n" not in reply.sums:
+        return None
+    sizes = {"large": 1, "slope": 2}
+    return {model: _terms(reply.sums, model, size) for model, size in sizes.items()}
+
+
+def shapley_share(reply: Reply, players: int) -> ShapleySums | None:
+    """Sums of Shapley values, or None where the site keeps them.
+
+    Raises:
+        Refusal: another number of players.
+
+    """
+    if "counts" not in reply.sums:
+        return None
+    counts = _vector(reply.sums, "counts", players).astype(np.int64)
+    return ShapleySums(counts, *(_vector(reply.sums, key, players) for key in ("absolute", "total", "squares")))
+
+
+def patients_and_loss(sums: Sums) -> tuple[int, float]:
+    """Training patients and mean loss of a training reply.
+
+    Raises:
+        Refusal: one is absent.
+
+    """
+    n, loss = sums.get("n"), sums.get("loss")
+    if type(n) is not int or not isinstance(loss, int | float):
+        raise _malformed("a training reply lacks its patients or its loss")
+    return n, float(loss)
+
+
+def _histogram(sums: Sums, bins: int) -> ClassHistogram | None:
+    if "negatives" not in sums or "positives" not in sums:
+        return None
+    return ClassHistogram(*(_vector(sums, key, bins).astype(np.int64) for key in ("negatives", "positives")))
+
+
+def _agree(histogram: ClassHistogram, sums: EvaluationSums) -> bool:
+    positives, negatives = int(histogram.positives.sum()), int(histogram.negatives.sum())
+    return (positives, positives + negatives) == (sums.n_pos, sums.n)
+
+
+def _terms(sums: Sums, model: str, size: int) -> RecalibrationTerms:
+    n, n_pos = sums.get("n"), sums.get("n_pos")
+    if type(n) is not int or type(n_pos) is not int:
+        raise _malformed("recalibration terms lack their patients")
+    loss = float(_vector(sums, f"{model}_loss", 1)[0])
+    hessian = _vector(sums, f"{model}_hessian", size * size).reshape(size, size)
+    return RecalibrationTerms(n, n_pos, loss, _vector(sums, f"{model}_gradient", size), hessian)
+
+
+def _vector(sums: Sums, key: str, length: int) -> NDArray[np.float64]:
+    value = sums.get(key)
+    if not isinstance(value, list) or len(value) != length:
+        raise _malformed(f"{key} does not hold {length} values")
+    return np.asarray(value, dtype=np.float64)
+
+
+def _malformed(what: str) -> Refusal:
+    return Refusal("malformed-message", what, "check the site's version")

@@ -1,0 +1,91 @@
+"""Local-only and centralised models: trained like the federation, scored exactly."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from fedescc.common.federation import Federation
+from fedescc.common.metrics import suppressed_record
+from fedescc.simulations.comparators import auc_entry, comparator_entry, exact_record, fit, pool_cohorts
+from fedescc.simulations.summary import summary_rows
+
+FEDERATION = Federation.model_validate(
+    {"rounds": 5, "training": {"optimizer": "sgd", "learning_rate": 0.05, "class_weight": "none"}}
+)
+SHOWN = {name: {"n": 1} for name in ("site-a", "site-b", "site-c", "site-d")}
+
+
+@pytest.fixture
+def fitted(toy):
+    pooled = pool_cohorts(list(toy.cohorts.values()))
+    return fit(toy.study, pooled, FEDERATION, "centralised", lambda: None)
+
+
+def test_pooling_keeps_every_patient_in_place(toy):
+    pooled = pool_cohorts(list(toy.cohorts.values()))
+    assert len(pooled) == sum(len(cohort) for cohort in toy.cohorts.values())
+    assert len(set(pooled.keys)) == len(pooled)
+    row = pooled.keys.index("site-c-0010")
+    assert pooled.numeric["age"][row] == toy.cohorts["site-c"].numeric["age"][10]
+    assert pooled.labels[row] == toy.cohorts["site-c"].labels[10]
+    assert pooled.images is None
+
+
+def test_training_advances_once_a_round_and_is_reproducible(toy, fitted):
+    steps = []
+    again = fit(toy.study, pool_cohorts(list(toy.cohorts.values())), FEDERATION, "centralised", lambda: steps.append(1))
+    assert len(steps) == FEDERATION.rounds
+    cohort = toy.cohorts["site-a"]
+    rows = cohort.rows("test")
+    assert np.array_equal(again.logits(cohort, rows), fitted.logits(cohort, rows))
+
+
+def test_metrics_equal_scikit_learn(toy, fitted):
+    everywhere = dict.fromkeys(toy.cohorts, fitted)
+    entry = comparator_entry(everywhere, toy.cohorts, SHOWN)
+    pairs = [(c.labels[c.rows("test")], fitted.logits(c, c.rows("test"))) for c in toy.cohorts.values()]
+    y, logit = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+    assert entry["pooled"]["auc"] == pytest.approx(roc_auc_score(y, logit))
+    assert entry["sites"]["site-b"]["auc"] == pytest.approx(roc_auc_score(*pairs[1]))
+
+
+def test_the_threshold_is_youdens_on_validation_patients_only(toy, fitted):
+    entry = comparator_entry(dict.fromkeys(toy.cohorts, fitted), toy.cohorts, SHOWN)
+    y = np.concatenate([c.labels[c.rows("validation")] for c in toy.cohorts.values()])
+    logit = np.concatenate([fitted.logits(c, c.rows("validation")) for c in toy.cohorts.values()])
+    fpr, tpr, thresholds = roc_curve(y, logit, drop_intermediate=False)
+    threshold = np.log(entry["pooled"]["threshold"] / (1 - entry["pooled"]["threshold"]))
+    at = (tpr - fpr)[np.argmin(np.abs(thresholds - threshold))]
+    assert at == pytest.approx((tpr - fpr).max())
+
+
+def test_what_the_federation_hid_stays_hidden(toy, fitted):
+    everywhere = dict.fromkeys(toy.cohorts, fitted)
+    hidden = suppressed_record("class-count-below-minimum", 0.5)
+    entry = comparator_entry(everywhere, toy.cohorts, SHOWN | {"site-c": hidden, "site-d": hidden})
+    assert entry["pooled"]["n"] == sum(len(toy.cohorts[name].rows("test")) for name in ("site-a", "site-b"))
+    assert entry["sites"]["site-c"]["n"] is None
+    assert entry["sites"]["site-c"]["suppressed"]["auc"] == "class-count-below-minimum"
+    nobody = comparator_entry(everywhere, toy.cohorts, dict.fromkeys(toy.cohorts, hidden))
+    assert nobody["pooled"]["suppressed"]["auc"] == "no-patients"
+
+
+def test_records_without_patients_or_with_one_class_say_why():
+    empty = exact_record(np.zeros(0, np.int8), np.zeros(0), 0.0)
+    assert empty["suppressed"]["auc"] == "no-patients"
+    alone = exact_record(np.ones(4, np.int8), np.arange(4.0), 0.0)
+    assert alone["suppressed"]["auc"] == "one-class"
+    assert alone["sensitivity"] == 1.0
+
+
+def test_auc_entry_without_an_interval():
+    assert auc_entry(np.array([0, 1], np.int8), np.array([0.0, 1.0])) == {"auc": 1.0, "auc_ci95": None}
+
+
+def test_summary_shows_what_is_there():
+    pooled = {"auc": 0.8, "auc_ci95": [0.7, 0.9]}
+    rows = summary_rows({"final": {"pooled": pooled}, "comparators": {}})
+    assert rows == [("federated", "0.800 (0.700-0.900)", "-")]
+    hidden = summary_rows({"final": {"pooled": {"auc": None}}, "comparators": {"local_only": {"pooled": pooled}}})
+    assert hidden[0][1] == "-"
+    assert hidden[1][:2] == ("local-only", "0.800 (0.700-0.900)")
