@@ -1,7 +1,7 @@
 """Classification metrics from sums that add across sites, and the METRICS record of ``results.json``.
 
 A patient is called positive when ``probability >= threshold``. The pooled record and each site's record come
-from the same function on the same sums. Wilson intervals: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+from the same function on the same sums.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedescc.common.errors import Refusal
-from fedescc.common.roc import Z95, Estimate, Interval, checked_scores
+from fedescc.common.roc import Estimate, Interval, checked_scores
 
 METRIC_KEYS = (
     "n",
@@ -119,21 +119,6 @@ def classification_metrics(sums: EvaluationSums) -> dict[str, Estimate[float]]:
     """Accuracy, sensitivity, specificity, ppv, npv and Brier score; 0/0 is undefined, with a reason."""
     found = {name: _ratio(*parts) for name, parts in _proportions(sums).items()}
     return found | {"brier": _ratio(sums.brier_sum, sums.n, "no-patients")}
-
-
-def wilson_intervals(sums: EvaluationSums) -> dict[str, Estimate[Interval]]:
-    """95 % Wilson intervals of the five proportions; the Brier score is no proportion and has none."""
-    return {name: wilson_interval(k, n, reason) for name, (k, n, reason) in _proportions(sums).items()}
-
-
-def wilson_interval(successes: int, total: int, reason: str = "no-patients") -> Estimate[Interval]:
-    """95 % Wilson score interval of successes / total; undefined with the given reason when total is 0."""
-    if total == 0:
-        return Estimate(None, reason)
-    share, z2 = successes / total, Z95**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return Estimate((max(0.0, centre - half), min(1.0, centre + half)))
 
 
 def metrics_record(

@@ -18,7 +18,14 @@ from fedescc.common.federation import Federation
 from fedescc.common.metrics import evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.model import build_model
 from fedescc.common.recalibration import recalibrate
-from fedescc.common.roc import auc, delong_variance, logit_interval, score_histogram, youden_edge
+from fedescc.common.roc import (
+    auc,
+    delong_variance,
+    logit_interval,
+    paired_delong,
+    score_histogram,
+    youden_edge,
+)
 from fedescc.common.study import Study
 from fedescc.server.evaluation import DEFAULT_THRESHOLD, probability_of
 
@@ -85,9 +92,14 @@ def pool_cohorts(cohorts: list[SiteCohort]) -> SiteCohort:
 
 
 def comparator_entry(
-    fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], federated: Mapping[str, dict[str, Any]]
+    fitted: Mapping[str, Fitted],
+    cohorts: Mapping[str, SiteCohort],
+    federated: Mapping[str, dict[str, Any]],
+    reference: Fitted,
 ) -> dict[str, Any]:
     """METRICS of a comparator, pooled and per site, each patient scored by ``fitted[site]``.
+
+    ``versus_federated`` is its pooled AUC minus the federated model's on the same patients, by DeLong's paired test.
 
     A site that released nothing in the federation is hidden here for the same reason, so that both speak of the
     same patients and a simulation on real tables shows no small cell. The threshold is Youden's on the pooled
@@ -97,6 +109,7 @@ def comparator_entry(
         fitted: site -> model that scores its patients.
         cohorts: site -> patients.
         federated: site -> METRICS of the federated model.
+        reference: the federated model.
 
     """
     shown = {name: cohort for name, cohort in cohorts.items() if federated[name]["n"] is not None}
@@ -109,7 +122,10 @@ def comparator_entry(
         else suppressed_record(federated[name]["suppressed"]["n"], probability_of(threshold))
         for name in cohorts
     }
-    return {"pooled": exact_record(*_joined(test), threshold), "sites": sites}
+    y, logit = _joined(test)
+    _, federated_logit = _joined(_scores(dict.fromkeys(shown, reference), shown, "test"))
+    versus = _paired_entry(y, logit, federated_logit)
+    return {"pooled": exact_record(y, logit, threshold), "sites": sites, "versus_federated": versus}
 
 
 def exact_record(y: NDArray[np.int8], logit: Floats, threshold: float) -> dict[str, Any]:
@@ -134,6 +150,13 @@ def auc_entry(y: NDArray[np.int8], score: Floats) -> dict[str, Any]:
     area = auc(y, score)
     interval = logit_interval(area, delong_variance(y, score)).value
     return {"auc": area.value, "auc_ci95": None if interval is None else list(interval)}
+
+
+def _paired_entry(y: NDArray[np.int8], score: Floats, reference: Floats) -> dict[str, Any]:
+    found = paired_delong(y, score, reference)
+    if found.value is None:
+        return {"difference": None, "p": None, "suppressed": found.reason}
+    return {"difference": found.value.difference, "p": found.value.p}
 
 
 def _scores(

@@ -235,13 +235,13 @@ def _compare(
     with progress("comparators", (len(trained) + 1) * federation.rounds) as advance:
         local = {name: fit(study, cohort, federation, name, advance) for name, cohort in trained.items()}
         centralised = fit(study, pooled, federation, "centralised", advance)
-    federated = results["final"]["sites"]
+    federated, reference = results["final"]["sites"], _federated_model(simulation, study)
     results["comparators"] = {
-        "local_only": comparator_entry(local, trained, federated),
-        "centralised": comparator_entry(dict.fromkeys(cohorts, centralised), cohorts, federated),
+        "local_only": comparator_entry(local, trained, federated, reference),
+        "centralised": comparator_entry(dict.fromkeys(cohorts, centralised), cohorts, federated, reference),
     }
     models = {f"{LOCAL_PREFIX}{name}": model for name, model in local.items()}
-    return {"federated": _federated_model(simulation, study), "centralised": centralised, **models}
+    return {"federated": reference, "centralised": centralised, **models}
 
 
 def _federated_model(simulation: Simulation, study: Study) -> Fitted:

@@ -35,7 +35,20 @@ def _comparators(results: Results) -> list[Html]:
     return [
         el("div", el("div", figure, el("p", intro, class_="small-text")), _by_site(results), class_="columns"),
         metrics_table("methods", "Ways of training, pooled over sites.", pooled, _KEYS, lead=1),
+        *_versus(results),
     ]
+
+
+def _versus(results: Results) -> list[Html]:
+    """Paired differences from the federated model in words."""
+    found = {method_label(name): other.versus_federated for name, other in results.comparators.items()}
+    said = [
+        f"{label}: AUC {versus.difference:+.3f} (p = {versus.p:.3f})"
+        for label, versus in found.items()
+        if versus and versus.difference is not None and versus.p is not None
+    ]
+    words = "Compared with the federated model on the same patients (DeLong's paired test): "
+    return [el("p", words + "; ".join(said).replace("-", "\u2212") + ".", class_="small-text")] if said else []
 
 
 def _patients(pooled: Mapping[str, Metrics]) -> str:

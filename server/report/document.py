@@ -95,11 +95,19 @@ class Flow(Part):
     suppressed: dict[str, str] = {}
 
 
+class Versus(Part):
+    """Pooled AUC minus the federated model's on the same patients, and DeLong's paired p; None if undefined."""
+
+    difference: float | None = None
+    p: Unit | None = None
+
+
 class Comparator(Part):
     """Another way to train, judged on the same test patients."""
 
     pooled: Metrics = Metrics()
     sites: dict[str, Metrics] = {}
+    versus_federated: Versus | None = None
 
 
 class Player(Part):

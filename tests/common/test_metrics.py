@@ -16,7 +16,6 @@ from sklearn.metrics import (
     precision_score,
     recall_score,
 )
-from statsmodels.stats.proportion import proportion_confint
 
 from fedescc.common.errors import Refusal
 from fedescc.common.metrics import (
@@ -26,8 +25,6 @@ from fedescc.common.metrics import (
     confusion_counts,
     evaluation_sums,
     metrics_record,
-    wilson_interval,
-    wilson_intervals,
 )
 from fedescc.common.roc import Estimate
 
@@ -74,38 +71,6 @@ def test_certain_and_wrong_has_a_finite_log_loss() -> None:
     assert sums.log_loss_sum == pytest.approx(log_loss([1], [0.0], labels=[0, 1]))
 
 
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_wilson_interval_is_that_of_statsmodels(successes: int, failures: int) -> None:
-    total = successes + failures
-    if total == 0:
-        assert wilson_interval(0, 0, "nobody").reason == "nobody"
-        return
-    low, high = proportion_confint(successes, total, method="wilson")
-    found = wilson_interval(successes, total).value
-    assert found == pytest.approx((low, high), abs=1e-9)
-    assert found is not None
-    assert 0 <= found[0] <= successes / total + 1e-12
-    assert successes / total - 1e-12 <= found[1] <= 1
-
-
-def test_wilson_published_example() -> None:
-    """Newcombe, Stat. Med. 17 (1998) 857, table I: 81 of 263 gives .2553 to .3662; 0 of 20 gives 0 to .1611."""
-    assert wilson_interval(81, 263).value == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(0, 20).value == pytest.approx((0.0, 0.1611), abs=5e-5)
-
-
-def test_five_proportions_have_intervals_and_the_brier_score_has_none() -> None:
-    sums = EvaluationSums(n=50, n_pos=20, tp=15, fp=6, tn=24, fn=5, brier_sum=9.0, log_loss_sum=25.0)
-    found = {name: estimate.value for name, estimate in wilson_intervals(sums).items()}
-    assert found == {
-        "accuracy": wilson_interval(39, 50).value,
-        "sensitivity": wilson_interval(15, 20).value,
-        "specificity": wilson_interval(24, 30).value,
-        "ppv": wilson_interval(15, 21).value,
-        "npv": wilson_interval(24, 29).value,
-    }
-
-
 @given(
     st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=40),
     st.integers(0, 40),
@@ -146,8 +111,6 @@ def test_nothing_over_nothing_has_a_reason(y: list[int], p: list[float], undefin
     sums = evaluation_sums(y, p, 0.5)
     found = {name: e.reason for name, e in classification_metrics(sums).items() if e.value is None}
     assert found == undefined
-    intervals = {name: e.reason for name, e in wilson_intervals(sums).items() if e.value is None}
-    assert intervals == {name: reason for name, reason in undefined.items() if name != "brier"}
 
 
 def test_record_has_the_contracts_keys_and_no_reasons_when_all_is_known() -> None:

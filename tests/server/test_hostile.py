@@ -133,3 +133,10 @@ def test_without_quorum_in_evaluation_the_run_is_refused_but_the_model_kept(toy,
         toy.run(rounds=1)
     assert (toy.out / "model.safetensors").exists()
     assert not (toy.out / "results.json").exists()
+
+
+def test_the_report_says_what_every_message_type_lets_out():
+    from fedescc.common.schema import ALLOWED
+    from fedescc.server.federate import LEAVES
+
+    assert set(LEAVES) == set(ALLOWED)

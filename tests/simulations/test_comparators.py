@@ -42,7 +42,7 @@ def test_training_advances_once_a_round_and_is_reproducible(toy, fitted):
 
 def test_metrics_equal_scikit_learn(toy, fitted):
     everywhere = dict.fromkeys(toy.cohorts, fitted)
-    entry = comparator_entry(everywhere, toy.cohorts, SHOWN)
+    entry = comparator_entry(everywhere, toy.cohorts, SHOWN, fitted)
     pairs = [(c.labels[c.rows("test")], fitted.logits(c, c.rows("test"))) for c in toy.cohorts.values()]
     y, logit = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
     assert entry["pooled"]["auc"] == pytest.approx(roc_auc_score(y, logit))
@@ -50,7 +50,7 @@ def test_metrics_equal_scikit_learn(toy, fitted):
 
 
 def test_the_threshold_is_youdens_on_validation_patients_only(toy, fitted):
-    entry = comparator_entry(dict.fromkeys(toy.cohorts, fitted), toy.cohorts, SHOWN)
+    entry = comparator_entry(dict.fromkeys(toy.cohorts, fitted), toy.cohorts, SHOWN, fitted)
     y = np.concatenate([c.labels[c.rows("validation")] for c in toy.cohorts.values()])
     logit = np.concatenate([fitted.logits(c, c.rows("validation")) for c in toy.cohorts.values()])
     fpr, tpr, thresholds = roc_curve(y, logit, drop_intermediate=False)
@@ -59,14 +59,25 @@ def test_the_threshold_is_youdens_on_validation_patients_only(toy, fitted):
     assert at == pytest.approx((tpr - fpr).max())
 
 
+def test_a_model_does_not_differ_from_itself_and_a_worse_one_does(toy, fitted):
+    same = comparator_entry(dict.fromkeys(toy.cohorts, fitted), toy.cohorts, SHOWN, fitted)["versus_federated"]
+    assert same == {"difference": None, "p": None, "suppressed": "zero-variance"}
+    start = fit(toy.study, toy.cohorts["site-d"], FEDERATION.model_copy(update={"rounds": 1}), "x", lambda: None)
+    entry = comparator_entry(dict.fromkeys(toy.cohorts, start), toy.cohorts, SHOWN, fitted)
+    reference = comparator_entry(dict.fromkeys(toy.cohorts, fitted), toy.cohorts, SHOWN, fitted)
+    difference = entry["pooled"]["auc"] - reference["pooled"]["auc"]
+    assert entry["versus_federated"]["difference"] == pytest.approx(difference)
+    assert 0 <= entry["versus_federated"]["p"] <= 1
+
+
 def test_what_the_federation_hid_stays_hidden(toy, fitted):
     everywhere = dict.fromkeys(toy.cohorts, fitted)
     hidden = suppressed_record("class-count-below-minimum", 0.5)
-    entry = comparator_entry(everywhere, toy.cohorts, SHOWN | {"site-c": hidden, "site-d": hidden})
+    entry = comparator_entry(everywhere, toy.cohorts, SHOWN | {"site-c": hidden, "site-d": hidden}, fitted)
     assert entry["pooled"]["n"] == sum(len(toy.cohorts[name].rows("test")) for name in ("site-a", "site-b"))
     assert entry["sites"]["site-c"]["n"] is None
     assert entry["sites"]["site-c"]["suppressed"]["auc"] == "class-count-below-minimum"
-    nobody = comparator_entry(everywhere, toy.cohorts, dict.fromkeys(toy.cohorts, hidden))
+    nobody = comparator_entry(everywhere, toy.cohorts, dict.fromkeys(toy.cohorts, hidden), fitted)
     assert nobody["pooled"]["suppressed"]["auc"] == "no-patients"
 
 

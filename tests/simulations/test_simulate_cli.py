@@ -190,6 +190,33 @@ def test_a_folder_without_sites(study, tmp_path):
         refused("run", "--study", study, "--cohort", tmp_path / folder, "--out", tmp_path / "o", code="no-sites")
 
 
+def test_two_sites_of_one_name_refuse_the_simulation(study, hospitals, tmp_path):
+    (hospitals / "zz").mkdir()
+    for name in ("clinical.csv", "site.yaml"):
+        (hospitals / "zz" / name).write_text((hospitals / "north" / name).read_text())
+    arguments = ("run", "--study", study, "--cohort", hospitals, "--out", tmp_path / "o")
+    assert "north" in refused(*arguments, code="site-name-conflict")
+
+
+def test_an_output_folder_that_cannot_be_made(study, hospitals, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused("run", "--study", study, "--cohort", hospitals, "--out", tmp_path / "file" / "x", code="unwritable-folder")
+
+
+def test_a_damaged_cohort_description(study, hospitals, tmp_path):
+    (hospitals / "cohort.json").write_text("{")
+    refused("run", "--study", study, "--cohort", hospitals, "--out", tmp_path / "o", code="damaged-cohort")
+
+
+def test_comparators_hide_what_the_federation_hides(study, hospitals, tmp_path):
+    write_site(hospitals, "east", 60, event=0.03)
+    results, _ = run(study, hospitals, tmp_path / "out")
+    assert results["final"]["sites"]["east"]["n"] is None
+    for comparator in results["comparators"].values():
+        assert comparator["sites"]["east"]["n"] is None
+        assert comparator["pooled"]["n"] == results["final"]["pooled"]["n"]
+
+
 def test_misuse_exits_2():
     simulate("run", "--no-such-option", code=2)
     simulate("cohort", code=2)

@@ -62,3 +62,14 @@ def test_held_out_patients_are_nobodys_training_patients(study):
     training = [draw_outcome(SEED, site, index) for site in range(SITES) for index in range(50)]
     assert not {tuple(row) for row in latent_table(outcomes)} & {tuple(row) for row in latent_table(training)}
     assert all(outcome.ineligible is None for outcome in outcomes)
+
+
+@pytest.mark.parametrize("point", ["pre", "post"])
+def test_a_study_with_one_time_point_gets_that_scan(study, point):
+    imaging = study.imaging.model_copy(update={"time_points": (point,)})
+    patients = held_out(2, 10, 2)
+    both = phantom_set(SEED, patients, study, workers=1, advance=lambda: None).cohort.images
+    alone = study.model_copy(update={"imaging": imaging})
+    one = phantom_set(SEED, patients, alone, workers=1, advance=lambda: None).cohort.images
+    assert np.array_equal(one[:, 0], both[:, ("pre", "post").index(point)])
+    assert one.shape[1] == 1
