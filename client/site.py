@@ -6,12 +6,14 @@ in a path is read from the environment, so that one file serves in a container a
 
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from fedescc.common.errors import Refusal
+from fedescc.common.names import POOLED, SITE_NAME
 from fedescc.common.study import Name
 from fedescc.common.yamlfile import Strict, read_model
 
@@ -32,6 +34,19 @@ class ClinicalTable(Strict):
     values: dict[Name, dict[str, str]] = {}  # study variable -> this site's value -> the study's category
     date_format: str = "%Y-%m-%d"
     split: str | None = None  # column with train / val / test, if the study allows it
+
+    @field_validator("date_format")
+    @classmethod
+    def _reads_what_it_writes(cls, value: str) -> str:
+        day = datetime(2024, 11, 29)
+        try:
+            known = datetime.strptime(day.strftime(value), value) == day
+        except (ValueError, re.error):
+            known = False
+        if not known:
+            msg = f"{value!r} does not tell a date; write it like %Y-%m-%d"
+            raise ValueError(msg)
+        return value
 
 
 class Images(Strict):
@@ -60,7 +75,7 @@ class ReleasePolicy(Strict):
 class Site(Strict):
     """A site file, checked. See configs/site.example.yaml."""
 
-    site: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    site: Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
     clinical: ClinicalTable
     images: Images | None = None
     work: str = "work"
@@ -69,8 +84,8 @@ class Site(Strict):
     @field_validator("site")
     @classmethod
     def _not_a_total(cls, value: str) -> str:
-        if value == "pooled":
-            msg = "'pooled' means all sites together; choose another name"
+        if value == POOLED:
+            msg = f"{POOLED!r} means all sites together; choose another name"
             raise ValueError(msg)
         return value
 
@@ -82,8 +97,16 @@ class SiteFile(Strict):
     folder: Path
 
     def path(self, value: str) -> Path:
-        """A path of the site file, ``${NAME}`` and ``~`` filled in, relative to the file's folder."""
-        return self.folder / Path(_fill_in(value)).expanduser()
+        """A path of the site file, ``${NAME}`` and ``~`` filled in, relative to the file's folder.
+
+        Raises:
+            Refusal: an unset variable, or a home folder that is not known.
+
+        """
+        try:
+            return self.folder / Path(_fill_in(value)).expanduser()
+        except RuntimeError:
+            raise Refusal("unknown-home", f"site file: no home folder for {value!r}", "write the path out") from None
 
     @property
     def work(self) -> Path:

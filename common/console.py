@@ -1,11 +1,14 @@
 """What every command does with errors, progress and JSON."""
 
 import json
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,17 +17,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedescc.common.errors import Refusal
 
 _PLAIN_INTERVAL_SECONDS = 5.0
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it; typer exits with it too
 
 Advance = Callable[[], None]
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command: a refusal is one line on stderr and exit code 1, misuse is exit code 2."""
+    """Run a command: a refusal is one line on stderr and exit code 1, misuse is exit code 2, an interrupt 130.
+
+    An error of fedescc itself is one line too, because a traceback may quote patient data; ``FEDESCC_DEBUG=1`` shows
+    it. Output is UTF-8 whatever the terminal; bytes that are no text are written out (``\\xd5``).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
     except Refusal as refusal:
-        sys.stderr.write(f"refused: {' '.join(str(refusal).split())}\n")
-        sys.exit(1)
+        _end(f"refused: {' '.join(str(refusal).split())}", 1)
+    except KeyboardInterrupt:
+        _end("interrupted", _INTERRUPTED)
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+        _end("interrupted", _INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the last resort of every command
+        if os.environ.get("FEDESCC_DEBUG") == "1":
+            traceback.print_exc()
+        name = type(error).__name__
+        _end(f"internal error: {name} [internal-error]; run again with FEDESCC_DEBUG=1 for details", 1)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    log(line)
+    sys.exit(code)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -137,12 +137,16 @@ class Endpoint(Strict):
 
 
 class Roi(Strict):
-    """Region of interest: which drawn structure, and the one rule that gives it at every time point."""
+    """Region of interest: by which name each time point's is drawn, and how much of it the grid must hold.
 
-    name_pattern: str = "(?i)^(gtv|tumou?r|lesion|esophag.*tumou?r).*$"
-    post: Literal["tumour_bed"] = "tumour_bed"
+    After treatment it is the tumour bed of every patient: a drawn residual tumour would tell the outcome.
+    """
 
-    @field_validator("name_pattern")
+    name_pattern: str = "(?i)^(?!tumou?r[ _-]?bed)(gtv|tumou?r|lesion|esophag.*tumou?r).*$"
+    post_name_pattern: str = "(?i)^tumou?r[ _-]?bed.*$"
+    min_share_in_grid: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+    @field_validator("name_pattern", "post_name_pattern")
     @classmethod
     def _compiles(cls, value: str) -> str:
         try:

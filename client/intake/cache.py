@@ -1,6 +1,7 @@
 """The prepared cohort on disk: found again by its content key, published in one step.
 
-A cache folder holds ``images.npy`` and ``rois.npy`` (memory-mapped), ``tables.npz`` and ``cohort.json``.
+A cache folder holds ``images.npy`` and ``rois.npy`` (memory-mapped), ``tables.npz`` and ``cohort.json``, which has
+the others' SHA-256.
 Identifiers, dates, UIDs and file names never enter it; patients are named by salted keys.
 """
 
@@ -11,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
+from fedescc.client.intake.walk import walk
 from fedescc.client.site import SiteFile
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
@@ -30,7 +32,7 @@ IMAGES = "images.npy"
 ROIS = "rois.npy"
 _TABLES = "tables.npz"
 _COHORT = "cohort.json"
-_FORMAT = 1
+_FORMAT = 2
 _DRAFT = "draft-"
 _STALE_SECONDS = 24 * 3600
 
@@ -64,7 +66,7 @@ def content_key(site: SiteFile, study: Study, salt: bytes, inputs: Iterable[Path
         inputs: files and folders, the latter with everything below them.
 
     Raises:
-        Refusal: an input does not exist.
+        Refusal: an input does not exist or cannot be listed.
 
     """
     settings = site.settings.model_dump(mode="json", include={"clinical", "images"})
@@ -73,39 +75,47 @@ def content_key(site: SiteFile, study: Study, salt: bytes, inputs: Iterable[Path
         if root.is_file():
             parts.append(hashlib.sha256(root.read_bytes()).hexdigest())
             continue
-        for path in sorted(_files_below(root)):
-            stat = path.stat()
-            parts.append([path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns])
+        if not root.exists():
+            raise Refusal("missing-input", f"{root} does not exist", "correct the path in the site file")
+        files, unreadable = walk(root)
+        parts += [[path.relative_to(root).as_posix(), *_state(path)] for path in files]
+        parts += [[path.relative_to(root).as_posix(), "unreadable_folder"] for path in unreadable]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _files_below(root: Path) -> Iterator[Path]:
-    """Every file below a folder; links are followed, each folder once."""
-    if not root.exists():
-        raise Refusal("missing-input", f"{root} does not exist", "correct the path in the site file")
-    seen: set[str] = set()
-    for here, folders, names in os.walk(root, followlinks=True):
-        if os.path.realpath(here) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(here))
-        yield from (Path(here, name) for name in names if Path(here, name).is_file())
+def _state(path: Path) -> tuple[int, ...]:
+    """Size and time of change; nothing where the file cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def read_cache(folder: Path) -> Prepared | None:
     """The cohort in a cache folder; None where there is none or it is damaged."""
     try:
-        head = json.loads((folder / _COHORT).read_text(encoding="utf-8"))
+        head = _read_head(folder)
+        if any(_sha256(folder / name) != digest for name, digest in head["sha256"].items()):
+            return None
         # np.load leaves a damaged file open when given its path.
         with (folder / _TABLES).open("rb") as file, np.load(file, allow_pickle=False) as tables:
             arrays = {name: tables[name] for name in tables.files}
         return Prepared(
-            cohort=_cohort(head, arrays, {name: _mapped(folder / name) for name in head["images"]}),
+            cohort=_cohort(head, arrays, {name: _mapped(folder / name) for name in head["sha256"] if name != _TABLES}),
             codes={key: tuple(codes) for key, codes in head["codes"].items()},
             warnings=tuple(head["warnings"]),
         )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
+
+
+def clear_drafts(root: Path) -> None:
+    """Remove what processes that were killed have left beside the caches; other processes may do so at once."""
+    for stale in root.glob(f"{_DRAFT}*"):
+        with suppress(OSError):
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextmanager
@@ -116,12 +126,10 @@ def draft_folder(root: Path) -> Iterator[Path]:
         Refusal: no space, or no permission.
 
     """
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for stale in root.glob(f"{_DRAFT}*"):  # of a process that was killed
-        if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(stale, ignore_errors=True)
-    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=root))
+    draft: Path | None = None
     try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=root))
         yield draft
     except OSError as error:
         raise Refusal(
@@ -130,7 +138,8 @@ def draft_folder(root: Path) -> Iterator[Path]:
             "check free space and the permissions of the work folder and the CT export",
         ) from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prepared:
@@ -138,6 +147,10 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
 
     Older caches of the same study are removed: a patient who was withdrawn must not stay on in one of them.
     Returns the cohort as read back, so that first use and reuse see the same arrays.
+
+    Raises:
+        Refusal: another intake with other inputs has removed it already.
+
     """
     cohort = prepared.cohort
     columns: dict[str, Any] = {f"numeric.{name}": column for name, column in cohort.numeric.items()}
@@ -149,14 +162,17 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
         "flow": cohort.flow,
         "codes": prepared.codes,
         "warnings": prepared.warnings,
-        "images": sorted(path.name for path in draft.glob("*.npy")),
+        "sha256": {path.name: _sha256(path) for path in sorted(draft.glob("*.np[yz]"))},
     }
     (draft / _COHORT).write_text(json.dumps(head, indent=1), encoding="utf-8")
+    for path in (*draft.iterdir(), draft):
+        _to_disk(path)
     if read_cache(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         _rename(draft, folder)
     stored = read_cache(folder)
-    assert stored is not None, "a cache folder just written must be readable"
+    if stored is None:
+        raise Refusal("cannot-prepare", "another intake replaced the cohort meanwhile", "run it again")
     for other in folder.parent.iterdir():
         if other != folder and not other.name.startswith(_DRAFT) and _study_name(other) == study.name:
             shutil.rmtree(other, ignore_errors=True)
@@ -166,6 +182,7 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
 def _rename(draft: Path, folder: Path) -> None:
     try:
         draft.rename(folder)
+        _to_disk(folder.parent)
     except OSError:
         if read_cache(folder) is None:  # otherwise another intake was first, with the same result
             raise
@@ -173,10 +190,31 @@ def _rename(draft: Path, folder: Path) -> None:
 
 def _study_name(folder: Path) -> str | None:
     try:
-        name: str = json.loads((folder / _COHORT).read_text(encoding="utf-8"))["study"]
+        name: str = _read_head(folder)["study"]
     except (OSError, ValueError, KeyError):
         return None
     return name
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    head = json.loads((folder / _COHORT).read_text(encoding="utf-8"))
+    if not isinstance(head, dict):
+        raise ValueError(_COHORT)
+    return head
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Make sure that a file, or a folder's list of names, survives a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _cohort(head: dict[str, Any], arrays: dict[str, NDArray[Any]], images: dict[str, NDArray[Any]]) -> SiteCohort:

@@ -12,6 +12,7 @@ Value = float | str | date
 
 # Only what a spreadsheet writes: float() would also take "nan", "1_000" and other scripts' digits.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TOUCHING = re.compile("%[A-Za-z]%[A-Za-z]")
 
 
 class RowFault(Exception):
@@ -85,10 +86,14 @@ def _number(text: str, name: str, variable: NumericVariable, where: str) -> floa
 
 def _date(text: str, name: str, date_format: str, where: str) -> date:
     try:
-        return datetime.strptime(text, date_format).date()
+        moment = datetime.strptime(text, date_format)
     except ValueError:
+        moment = None
+    # Between directives that touch, strptime guesses where one ends: %Y%m%d would take 2024115.
+    if moment is None or (_TOUCHING.search(date_format) and moment.strftime(date_format).lower() != text.lower()):
         raise Refusal(
             "unparsable-value",
             f"{where} ({name}) is not a date like {date_format}",
             "correct the cell or set clinical.date_format",
-        ) from None
+        )
+    return moment.date()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedescc.client.cohort import SplitName
 from fedescc.client.intake.cells import RowFault, Value, read_cell
-from fedescc.client.intake.table import TableLine, read_lines
+from fedescc.client.intake.table import TableLine, read_lines, wrong_delimiter
 from fedescc.client.site import ROW_NUMBER, ClinicalTable, SiteFile
 from fedescc.common.errors import Refusal
 from fedescc.common.study import CategoricalVariable, Study
@@ -61,7 +61,10 @@ def read_clinical(site: SiteFile, study: Study) -> Clinical:
     foreign = _check_mappings(table, study)
     path = site.path(table.path)
     header, lines = read_lines(path, table)
-    absent = _check_columns(header, site, study)
+    try:
+        absent = _check_columns(header, site, study)
+    except Refusal as refusal:
+        raise (refusal.code == "missing-column" and wrong_delimiter(header, table)) or refusal from None
     rows = tuple(_patient(line, number, site, study) for number, line in enumerate(lines, start=1))
     _check_distinct(rows, lines, table)
     remarks = [f"no column for {name}: missing for every patient" for name in absent]

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass, field
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from fedescc.common.errors import Refusal
@@ -11,6 +11,7 @@ from fedescc.common.errors import Refusal
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -115,6 +116,25 @@ class DicomRow:
     rescale_type: str
     lossy: bool
 
+    @property
+    def patient(self) -> tuple[str, str]:
+        """Whose image it is: PatientID and "", or where an anonymiser emptied that, "" and the topmost folder."""
+        return (self.patient_id, "") if self.patient_id else ("", top_folder(self.file))
+
+
+class Truncated(Refusal):
+    """A DICOM file that ends too early; ``row`` holds what its header still says."""
+
+    def __init__(self, what: str, row: DicomRow) -> None:
+        self.row = row
+        super().__init__("truncated", what, "copy or export it again")
+
+
+def top_folder(file: str) -> str:
+    """The first folder on a file's path below the indexed folder; "" for a file that lies directly in it."""
+    parts = PurePosixPath(file).parts
+    return parts[0] if len(parts) > 1 else ""
+
 
 def read_header(path: Path, file: str) -> DicomRow:
     """The header of one DICOM file; pixels are located, checked for completeness, and not read.
@@ -124,7 +144,8 @@ def read_header(path: Path, file: str) -> DicomRow:
         file: its name relative to the indexed folder.
 
     Raises:
-        Refusal: empty_file, not_dicom, truncated or unreadable.
+        Truncated: it ends inside its header or its pixels, or is a CT image without pixels.
+        Refusal: empty_file, not_dicom, zero_filled or unreadable.
 
     """
     size = path.stat().st_size
@@ -133,7 +154,9 @@ def read_header(path: Path, file: str) -> DicomRow:
     with path.open("rb") as stream:
         head = stream.read(1024)
         if not _plausible(head):
-            raise Refusal("not_dicom", f"{file} is no DICOM file", "leave it out of the export")
+            # What a copy leaves that was interrupted after it reserved the space.
+            code = "not_dicom" if any(head) else "zero_filled"
+            raise Refusal(code, f"{file} is no DICOM file", "leave it out of the export, or copy it again")
         stream.seek(0)
         try:
             # Offsets into a deflated file mean nothing before it is inflated.
@@ -162,22 +185,36 @@ def _parse(stream: BinaryIO, path: Path, file: str, size: int | None) -> DicomRo
     from pydicom.tag import BaseTag
 
     pixels: list[tuple[int, int]] = []
+    cut = False
 
     def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
+        nonlocal cut
         offset, element = stream.tell(), int(tag)
         if element == _PIXEL_DATA:
             pixels.append((offset, length))
         elif size is not None and length != UNDEFINED_LENGTH and offset + length > size:
-            raise Refusal("truncated", f"{file} ends inside its header", "copy or export it again")
-        return element in _PIXEL_ELEMENTS
+            cut = True
+        return cut or element in _PIXEL_ELEMENTS
 
     dataset = read_partial(stream, stop_when=at_pixels, force=True, specific_tags=list(_TAGS.values()))
     syntax = _transfer_syntax(dataset)
     offset, length = pixels[0] if pixels else (None, 0)
     row = _row(dataset, path, file, syntax, None if size is None else offset, has_pixels=bool(pixels))
+    if cut or _lacks_pixels(row):
+        raise Truncated(f"{file} ends inside its header", row)
     if row.pixel_offset is not None and size is not None:
         _check_complete(stream, row, length, size)
     return row
+
+
+def _lacks_pixels(row: DicomRow) -> bool:
+    """Whether a scan's image has none: cut between two elements, a header is shorter but sound.
+
+    A file that says neither its modality nor its whole class was cut before these.
+    """
+    is_ct = row.sop_class == CT_IMAGE or (CT_IMAGE.startswith(row.sop_class) and row.modality in {"", "CT"})
+    # A dose report under the CT class never had any.
+    return is_ct and not row.has_pixels and "SCREEN SAVE" not in row.image_type
 
 
 def _transfer_syntax(dataset: "Dataset") -> str:
@@ -297,7 +334,7 @@ def _check_complete(stream: BinaryIO, row: DicomRow, length: int, size: int) -> 
         short = row.transfer_syntax in NATIVE_SYNTAXES and not row.photometric.startswith("YBR") and length < expected
         complete = row.pixel_offset + length <= size and not short
     if not complete:
-        raise Refusal("truncated", f"{row.file} ends inside its pixel data", "copy or export it again")
+        raise Truncated(f"{row.file} ends inside its pixel data", row)
 
 
 def _fragments_complete(stream: BinaryIO, offset: int, size: int) -> bool:

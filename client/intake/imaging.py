@@ -1,17 +1,17 @@
 """CTs and masks of all patients: find, choose, judge, and have the eligible ones prepared."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fedescc.client.intake.clinical import PatientRow
 from fedescc.client.intake.eligibility import Scans, decide
 from fedescc.client.intake.index import FolderIndex, RejectedFile, index_folder
 from fedescc.client.intake.quiet import quiet_pydicom
 from fedescc.client.intake.rois import MaskFolder, read_mask_folder
-from fedescc.client.intake.series import Series, group_series
+from fedescc.client.intake.series import DAMAGED_NEARBY, group_series
 from fedescc.client.intake.tensors import Task, write_tensors
 from fedescc.client.intake.timepoints import Choice, choose_series, match_series
 from fedescc.client.site import SiteFile
@@ -20,9 +20,6 @@ from fedescc.common.study import Study, TimePoint
 
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 Choices = Mapping[TimePoint, Choice]
-
-# A file refused so was meant to be DICOM: the series beside it may be one slice short and look whole.
-_BROKEN = frozenset({"empty_file", "truncated", "unreadable"})
 
 
 def prepare_images(
@@ -50,34 +47,38 @@ def prepare_images(
     assert site.settings.images is not None
     # Threads share filters and log levels: set once around them all, no thread can restore another's.
     with quiet_pydicom():
-        export, masks = _read_folders(site, study, progress)
-        matched = match_series(group_series(export.rows), patients, site.settings.images)
-        broken = _broken_folders(export.rejected, matched.by_key)
+        export, masks, lost = _read_folders(site, study, progress)
+        matched = match_series(group_series(export.rows, export.rejected), patients, site.settings.images)
         choices: dict[str, Choices] = {
             key: choose_series(study, row.values, matched.by_key.get(key, ()), partial(masks.drawn, row.patient_id))
             for key, row in patients.items()
         }
-        scans = {key: _scans(choice, broken, key in matched.contested) for key, choice in choices.items()}
+        scans = {key: _scans(choice, key in matched.contested) for key, choice in choices.items()}
         tasks = {
-            key: Task(row.patient_id, choices[key], masks, study.imaging.grid)
+            key: Task(row.patient_id, choices[key], masks, study.imaging)
             for key, row in patients.items()
             if not decide(study, row.values, row.faults, scans[key]).codes
         }
         with progress("preparing CTs", len(tasks)) as advance:
-            failures = write_tensors(draft, tasks, advance)
+            failures, cut = write_tensors(draft, tasks, advance)
     scans |= {key: failure.of(scans[key]) for key, failure in failures.items()}
-    return scans, _remarks(export, masks, matched.unclaimed)
+    return scans, _remarks([*export.rejected, *lost], masks, matched.unclaimed, scans.values(), cut)
 
 
-def _read_folders(site: SiteFile, study: Study, progress: Progress) -> tuple[FolderIndex, MaskFolder]:
+def _read_folders(
+    site: SiteFile, study: Study, progress: Progress
+) -> tuple[FolderIndex, MaskFolder, list[RejectedFile]]:
+    """The CT export, all masks, and the folders of masks that could not be listed."""
     assert study.imaging is not None
     assert site.settings.images is not None
     images = site.settings.images
     export = _index(site.path(images.dicom), "reading CT headers", progress)
-    files = list(export.masks)
+    files, lost = list(export.masks), list[RejectedFile]()
     if images.masks is not None:
-        files += _index(site.path(images.masks), "reading masks", progress).masks
-    return export, read_mask_folder(files, study.imaging.roi.name_pattern)
+        apart = _index(site.path(images.masks), "reading masks", progress)
+        files += apart.masks
+        lost = [one for one in apart.rejected if one.reason == "unreadable_folder"]
+    return export, read_mask_folder(files, study.imaging.roi, export.rows), lost
 
 
 def _index(folder: Path, description: str, progress: Progress) -> FolderIndex:
@@ -93,30 +94,12 @@ def _index(folder: Path, description: str, progress: Progress) -> FolderIndex:
         return index_folder(folder, advance)
 
 
-def _broken_folders(rejected: Iterable[RejectedFile], by_key: Mapping[str, Iterable[Series]]) -> set[str]:
-    """Folders of one patient's files alone in which a file is broken."""
-    owners: defaultdict[str, set[str]] = defaultdict(set)
-    suffixes: defaultdict[str, set[str]] = defaultdict(set)
-    for key, series in by_key.items():
-        for row in (row for one in series for row in one.rows):
-            file = PurePosixPath(row.file)
-            owners[str(file.parent)].add(key)
-            suffixes[str(file.parent)].add(file.suffix)
-    broken = set()
-    for one in rejected:
-        file = PurePosixPath(one.file)
-        folder = str(file.parent)
-        looks_dicom = one.reason == "not_dicom" and file.suffix and file.suffix in suffixes[folder]
-        if len(owners[folder]) == 1 and (one.reason in _BROKEN or looks_dicom):
-            broken.add(folder)
-    return broken
-
-
-def _scans(choices: Choices, broken: set[str], contested: bool) -> Scans:
+def _scans(choices: Choices, contested: bool) -> Scans:
     quality, details = [], []
     for time_point, choice in choices.items():
         codes = list(choice.refusals)
-        if choice.series and any(str(PurePosixPath(row.file).parent) in broken for row in choice.series.rows):
+        # The series may be one slice short and look whole.
+        if choice.series and DAMAGED_NEARBY in choice.series.warnings:
             codes.append("corrupt_file")
         quality += codes
         details += [f"{time_point}:{code}" for code in codes]
@@ -128,13 +111,25 @@ def _scans(choices: Choices, broken: set[str], contested: bool) -> Scans:
     )
 
 
-def _remarks(export: FolderIndex, masks: MaskFolder, unclaimed: int) -> tuple[str, ...]:
-    reasons = Counter(one.reason for one in export.rejected)
+def _remarks(
+    rejected: Iterable[RejectedFile], masks: MaskFolder, unclaimed: int, scans: Iterable[Scans], cut: int
+) -> tuple[str, ...]:
+    reasons = Counter(one.reason for one in rejected)
+    unreadable = reasons.pop("unreadable_folder", 0)
     remarks = [f"{count} files of the CT export were rejected: {reason}" for reason, count in sorted(reasons.items())]
+    if unreadable:
+        remarks.append(f"{unreadable} folders could not be listed: unreadable_folder")
     if unclaimed:
         remarks.append(f"{unclaimed} series belong to no patient of the table")
     if masks.unusable:
         remarks.append(f"{masks.unusable} mask files could not be used")
     if masks.nameless:
         remarks.append(f"{masks.nameless} structure sets hold no ROI that the study looks for")
+    if without := sum(one.roi is False for one in scans):
+        remarks.append(
+            f"{without} patients were excluded for want of a usable ROI; if those are the ones with nothing left to "
+            "draw, draw their tumour bed, or the cohort is biased"
+        )
+    if cut:
+        remarks.append(f"{cut} patients have an ROI that reaches beyond the model's grid")
     return tuple(remarks)

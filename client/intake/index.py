@@ -2,13 +2,14 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fedescc.client.intake.header import DicomRow, read_header
+from fedescc.client.intake.header import DicomRow, Truncated, read_header
 from fedescc.client.intake.quiet import quiet_pydicom
+from fedescc.client.intake.walk import walk
 from fedescc.common.errors import Refusal
 
 Progress = Callable[[int, int], None]
@@ -41,15 +42,21 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """A file that is neither image nor mask, and why; ``file`` is relative to the indexed folder."""
+    """A file that is neither image nor mask, or a folder that cannot be listed, and why.
+
+    ``file`` is relative to the indexed folder. ``patient_id`` and ``series_uid`` are what a truncated file still says
+    of its owner, "" where nothing is known.
+    """
 
     file: str = field(repr=False)
     reason: str
+    patient_id: str = field(default="", repr=False)
+    series_uid: str = ""
 
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """Every file under a folder, exactly once, in order of its relative name."""
+    """Every file under a folder, exactly once, in order of its relative name; then the unreadable folders."""
 
     rows: tuple[DicomRow, ...]
     masks: tuple[MaskFile, ...]
@@ -59,28 +66,30 @@ class FolderIndex:
 def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
     """Read the header of every file below a folder, whatever its layout or file names.
 
-    Symbolic links are followed, each folder once. Pixels are not read.
+    Symbolic links are followed, each folder once. Pixels are not read. Names that are no UTF-8 are given with their
+    bytes written out (``\\xd5``).
 
     Args:
         folder: a PACS export.
         progress: called with (files done, files in all) after each file.
 
     Raises:
-        Refusal: missing_folder or empty_folder.
+        Refusal: missing_folder, unreadable_folder or empty_folder.
 
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise Refusal("missing_folder", f"{folder} is no folder", "give the folder that holds the DICOM files")
-    paths = sorted(_walk(folder))
-    if not paths:
+    paths, unreadable = walk(folder)
+    if not paths and not unreadable:
         raise Refusal("empty_folder", f"{folder} holds no files", "give the folder that holds the DICOM files")
     found: list[DicomRow | MaskFile | RejectedFile] = []
     with quiet_pydicom():
         for done, path in enumerate(paths, start=1):
-            found.append(_classify(path, path.relative_to(folder).as_posix()))
+            found.append(_classify(path, _name(path, folder)))
             if progress:
                 progress(done, len(paths))
+    found += [RejectedFile(_name(path, folder), "unreadable_folder") for path in unreadable]
     return FolderIndex(
         tuple(f for f in found if isinstance(f, DicomRow)),
         tuple(f for f in found if isinstance(f, MaskFile)),
@@ -88,16 +97,9 @@ def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
     )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    seen: set[tuple[int, int]] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        here = Path(root).stat()
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders.sort()
-        yield from (Path(root) / name for name in files)
+def _name(path: Path, folder: Path) -> str:
+    """The name relative to the folder, as text that can be printed and sent as JSON."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _classify(path: Path, file: str) -> DicomRow | MaskFile | RejectedFile:
@@ -110,6 +112,8 @@ def _classify(path: Path, file: str) -> DicomRow | MaskFile | RejectedFile:
         return _classify_dicom(read_header(path, file))
     except OSError:
         return RejectedFile(file, "unreadable")
+    except Truncated as refusal:
+        return RejectedFile(file, refusal.code, refusal.row.patient_id, refusal.row.series_uid)
     except Refusal as refusal:
         return RejectedFile(file, refusal.code)
 

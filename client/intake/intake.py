@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
-from fedescc.client.intake.cache import Prepared, content_key, draft_folder, publish, read_cache
+from fedescc.client.intake.cache import Prepared, clear_drafts, content_key, draft_folder, publish, read_cache
 from fedescc.client.intake.cells import Value
 from fedescc.client.intake.clinical import Clinical, PatientRow, clinical_path, read_clinical
 from fedescc.client.intake.eligibility import INCLUDED, Decision, Scans, decide, flow
@@ -65,6 +65,7 @@ def run_intake(site: SiteFile, study: Study, progress: Progress = console.progre
     keys = patient_keys((row.patient_id for row in clinical.rows), salt)
     root = site.work / "cache"
     folder = root / content_key(site, study, salt, _inputs(site, study))
+    clear_drafts(root)
     prepared = read_cache(folder)
     reused = prepared is not None
     if prepared is None:

@@ -1,5 +1,9 @@
 """Label maps from image files, voxel for voxel on a CT's grid."""
 
+import gzip
+import struct
+import zlib
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +16,17 @@ from fedescc.common.errors import Refusal
 
 # NIfTI keeps its affine in 32-bit floats: corners of the same grid agree to far better than this part of a voxel.
 GRID_REFUSE_VOXELS = 0.02
+_CHUNK = 1 << 20
 
 
 def read_label_map(path: Path) -> tuple[NDArray[Any], Geometry]:
-    """Values (z, y, x) and grid (LPS) of a 3-D image file.
+    """Values (z, y, x) and grid (LPS) of a 3-D NIfTI file.
 
     Raises:
-        Refusal: mask_unreadable or mask_not_3d.
+        Refusal: mask_truncated, mask_unreadable or mask_not_3d.
 
     """
+    _check_whole(path)
     itk = simple_itk()
     try:
         image = itk.ReadImage(str(path))
@@ -30,6 +36,40 @@ def read_label_map(path: Path) -> tuple[NDArray[Any], Geometry]:
         raise Refusal("mask_not_3d", f"{path.name} has {image.GetDimension()} dimensions", "save one 3-D label map")
     shape, spacing = image.GetSize()[::-1], image.GetSpacing()[::-1]
     return itk.GetArrayFromImage(image), Geometry(shape, spacing, image.GetOrigin(), image.GetDirection())
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file that lacks bytes or is damaged inside: ITK fills with 0 and ignores gzip's checksum (RFC 1952)."""
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            head = stream.read(_CHUNK)
+            size = len(head)
+            while chunk := stream.read(_CHUNK):
+                size += len(chunk)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        size, head = 0, b""
+    except OSError as error:
+        raise Refusal("mask_unreadable", f"{path.name} cannot be read", "check its permissions") from error
+    if size < max(_nifti_size(head), 1):
+        raise Refusal("mask_truncated", f"{path.name} is cut short or damaged", "copy or save the mask again")
+
+
+def _nifti_size(head: bytes) -> int:
+    """Bytes that a NIfTI-1 or NIfTI-2 file has by its header; 0 where there is no such header."""
+    for order in "<>":
+        if head[:4] == struct.pack(f"{order}i", 348) and len(head) >= 112:
+            dim, (bitpix,) = struct.unpack_from(f"{order}8h", head, 40), struct.unpack_from(f"{order}h", head, 72)
+            (offset,) = struct.unpack_from(f"{order}f", head, 108)
+        elif head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 176:
+            dim, (bitpix,) = struct.unpack_from(f"{order}8q", head, 16), struct.unpack_from(f"{order}h", head, 14)
+            (offset,) = struct.unpack_from(f"{order}q", head, 168)
+        else:
+            continue
+        count = prod(max(n, 1) for n in dim[1 : 1 + max(dim[0], 0)])
+        return int(offset) + (count * bitpix + 7) // 8 if isfinite(offset) else 0
+    return 0
 
 
 def on_grid(labels: NDArray[Any], grid: Geometry, target: Geometry) -> NDArray[Any]:

@@ -40,10 +40,14 @@ def grid_spec(grid: Grid) -> GridSpec:
 
 
 class Preprocessed(NamedTuple):
-    """What the network sees: float32 image in [0, 1] and uint8 ROI in {0, 1}, both (z, y, x)."""
+    """What the network sees: float32 image in [0, 1] and uint8 ROI in {0, 1}, both (z, y, x).
+
+    ``share_in_grid`` is the part of the ROI's volume that lies inside the grid.
+    """
 
     image: NDArray[np.float32]
     roi: NDArray[np.uint8]
+    share_in_grid: float
 
 
 def preprocess(
@@ -52,6 +56,7 @@ def preprocess(
     spec: GridSpec,
     *,
     centre_xyz_mm: tuple[float, float, float] | None = None,
+    min_share_in_grid: float = 0.0,
 ) -> Preprocessed:
     """Image and ROI on a grid in patient axes (LPS, z towards the head) around the ROI.
 
@@ -66,9 +71,11 @@ def preprocess(
         roi_mask: bool (z, y, x) on the CT's grid.
         spec: the grid.
         centre_xyz_mm: LPS centre of the grid; None takes the centre of the ROI's bounding box, to 0.01 mm.
+        min_share_in_grid: least part of the ROI's volume inside the grid.
 
     Raises:
-        Refusal: shape_mismatch, empty_roi, grid_outside_scan, or what reading the volume refuses.
+        Refusal: shape_mismatch, empty_roi (also where the grid is too coarse for it), roi_exceeds_grid,
+            grid_outside_scan, or what reading the volume refuses.
 
     """
     if roi_mask.shape != volume.geometry.shape_zyx:
@@ -78,6 +85,7 @@ def preprocess(
             "give the ROI on the CT's grid",
         )
     grid = model_grid(spec, centre_xyz_mm or roi_centre(roi_mask, volume.geometry))
+    share = _share_in_grid(roi_mask, volume.geometry, grid, min_share_in_grid)
     sigma = _prefilter_sigma(volume.geometry, spec)
     lo, hi = _touched(volume.geometry, grid, np.ceil(_TRUNCATE_SIGMAS * sigma).astype(int) + 2)
     part = _crop(volume.geometry, lo, hi)
@@ -87,7 +95,9 @@ def preprocess(
     low, high = spec.window_hu
     window = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
     roi = _resample(roi_mask[inside].astype(np.uint8), part, grid, linear=False)
-    return Preprocessed(window.astype(np.float32, copy=False), roi)
+    if not roi.any():
+        raise Refusal("empty_roi", "the ROI marks no voxel of the model's grid", "check the ROI")
+    return Preprocessed(window.astype(np.float32, copy=False), roi, share)
 
 
 def roi_centre(roi_mask: Mask, geometry: Geometry) -> tuple[float, float, float]:
@@ -112,6 +122,20 @@ def model_grid(spec: GridSpec, centre_xyz_mm: tuple[float, float, float]) -> Geo
     extent = (np.asarray(spec.size_zyx[::-1]) - 1) * np.asarray(spec.spacing_zyx_mm[::-1])
     x, y, z = (float(v) for v in np.asarray(centre_xyz_mm) - extent / 2)
     return Geometry(spec.size_zyx, spec.spacing_zyx_mm, (x, y, z), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+
+
+def _share_in_grid(roi_mask: Mask, geometry: Geometry, grid: Geometry, least: float) -> float:
+    """Part of the ROI's voxels whose centre lies within the grid's voxels, of its borders those at the lower end."""
+    index = grid.physical_to_index(geometry.index_to_physical(np.argwhere(roi_mask)[:, ::-1])).round(6)
+    inside = (index >= -0.5) & (index < np.asarray(grid.shape_zyx[::-1]) - 0.5)
+    share = float(inside.all(axis=1).mean()) if len(index) else 0.0
+    if share < least:
+        raise Refusal(
+            "roi_exceeds_grid",
+            f"{share:.0%} of the ROI lie in the model's grid",
+            "check the ROI; the study sets grid and imaging.roi.min_share_in_grid",
+        )
+    return share
 
 
 def _prefilter_sigma(source: Geometry, spec: GridSpec) -> NDArray[np.float64]:

@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 
 from fedescc.client.intake.geometry import DUPLICATE_MM, Geometry, stack_geometry
-from fedescc.client.intake.header import DicomRow
+from fedescc.client.intake.header import CT_IMAGE, DicomRow
 from fedescc.client.intake.index import RejectedFile
 from fedescc.common.errors import Refusal
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _LOCALIZER = frozenset({"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM"})
 # Values 3 and on of Image Type (0008,0008), as vendors write them, of images that are no reconstruction of a scan.
@@ -46,7 +45,10 @@ _LOSSY_SYNTAXES = frozenset(
 # Slices of one series this far from parallel belong to different volumes.
 _SPLIT_COSINE = 1e-2
 
-_DAMAGED = frozenset({"truncated", "unreadable", "empty_file"})
+DAMAGED_NEARBY = "damaged_files_nearby"
+_DAMAGED = frozenset({"truncated", "unreadable", "zero_filled"})
+# No DICOM at all any more, unless they never were: judged by their file name's ending.
+_MAYBE_DAMAGED = frozenset({"empty_file", "not_dicom"})
 
 Key = Callable[[DicomRow], Hashable]
 
@@ -84,19 +86,45 @@ def group_series(rows: Iterable[DicomRow], rejected: Iterable[RejectedFile] = ()
 
     Args:
         rows: images of one folder.
-        rejected: the same folder's rejected files. A series that lies beside a damaged one may lack its first or last
-            slice, which no gap shows; it gets the warning damaged_files_nearby.
+        rejected: the same folder's rejected files. A series of which a file is damaged may lack its first or last
+            slice, which no gap shows; it gets the warning damaged_files_nearby. Where a damaged file does not say
+            whose it is, that goes for every series (of the patient, if it names one) in its folder.
 
     """
     volumes: list[Series] = []
-    damaged = {PurePosixPath(file.file).parent for file in rejected if file.reason in _DAMAGED}
-    for group in _partition(sorted(rows, key=lambda row: row.file), _series_key):
+    groups = _partition(sorted(rows, key=lambda row: row.file), _series_key)
+    damaged = _damaged(groups, list(rejected))
+    for number, group in enumerate(groups):
         parts = [part for alike in _partition(group, _volume_key) for part in _parallel(alike)]
         parts = [volume for part in parts for volume in _split_coincident(part)]
         split = ("several_volumes_in_series",) if len(parts) > 1 else ()
-        near = ("damaged_files_nearby",) if damaged & {PurePosixPath(row.file).parent for row in group} else ()
-        volumes += [_judge(part, split + near) for part in parts]
+        lacking = (DAMAGED_NEARBY,) if number in damaged else ()
+        volumes += [_judge(part, split + lacking) for part in parts]
     return tuple(volumes)
+
+
+def _damaged(groups: list[list[DicomRow]], rejected: list[RejectedFile]) -> set[int]:
+    """Numbers of the groups of which a rejected file may have been a slice."""
+    beside: defaultdict[PurePosixPath, set[int]] = defaultdict(set)
+    endings: defaultdict[PurePosixPath, set[str]] = defaultdict(set)
+    by_owner: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for number, group in enumerate(groups):
+        by_owner[group[0].patient_id, group[0].series_uid].add(number)
+        for file in (PurePosixPath(row.file) for row in group):
+            beside[file.parent].add(number)
+            endings[file.parent].add(file.suffix)
+    damaged: set[int] = set()
+    for one in rejected:
+        file = PurePosixPath(one.file)
+        # Nearly any text file without an ending is no DICOM, an empty one hardly is anything else.
+        like_dicom = file.suffix in endings[file.parent] and bool(file.suffix or one.reason == "empty_file")
+        if one.reason not in _DAMAGED and not (one.reason in _MAYBE_DAMAGED and like_dicom):
+            continue
+        if one.series_uid:
+            damaged |= by_owner[one.patient_id, one.series_uid]
+        else:
+            damaged |= {n for n in beside[file.parent] if one.patient_id in {"", groups[n][0].patient_id}}
+    return damaged
 
 
 def _partition(rows: Iterable[DicomRow], key: Key) -> list[list[DicomRow]]:
@@ -107,9 +135,9 @@ def _partition(rows: Iterable[DicomRow], key: Key) -> list[list[DicomRow]]:
 
 
 def _series_key(row: DicomRow) -> Hashable:
-    # Patient and study too: an anonymiser may give two patients the same series UID. Without a UID, the folder.
+    # Patient and study too: an anonymiser may give two patients the same series UID. Without UIDs, folders.
     fallback = () if row.series_uid else (row.series_number, PurePosixPath(row.file).parent)
-    return row.series_uid, row.study_uid, row.patient_id, fallback
+    return row.series_uid, row.study_uid, row.patient, fallback
 
 
 def _volume_key(row: DicomRow) -> Hashable:

@@ -20,19 +20,21 @@ from fedescc.client.intake.timepoints import Choice
 from fedescc.client.intake.volume import open_volume
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Grid, TimePoint
+from fedescc.common.study import Imaging, TimePoint
 
+_WHOLE_SHARE = 0.999  # a voxel or two beyond the grid's border are no loss
+_ROI_CODES = frozenset({"empty_roi", "roi_exceeds_grid"})
 _WORKERS = 2  # reading overlaps with resampling; more would hold more volumes in memory
 
 
 @dataclass(frozen=True)
 class Task:
-    """One patient to prepare: the CT of every time point, where its masks are, and the model's grid."""
+    """One patient to prepare: the CT of every time point, where its masks are, and the study's ROI and grid."""
 
     patient_id: str
     choices: Mapping[TimePoint, Choice]
     masks: MaskFolder
-    grid: Grid
+    imaging: Imaging
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,20 @@ class Failure:
         return replace(scans, quality=self.quality, roi=self.roi, details=scans.details + self.details)
 
 
+class Written(NamedTuple):
+    """Failures by key, and the number of patients written whose ROI the grid cuts."""
+
+    failures: dict[str, Failure]
+    cut: int
+
+
 class _Tensors(NamedTuple):
     images: NDArray[np.float16]
     rois: NDArray[np.uint8]
+    share_in_grid: float
 
 
-def write_tensors(draft: Path, tasks: Mapping[str, Task], advance: Advance) -> dict[str, Failure]:
+def write_tensors(draft: Path, tasks: Mapping[str, Task], advance: Advance) -> Written:
     """Prepare every task and write the successful ones, in the order given.
 
     ``images.npy`` is (n, time points, z, y, x) float16 in [0, 1], ``rois.npy`` the same shape as uint8; neither is
@@ -63,12 +73,9 @@ def write_tensors(draft: Path, tasks: Mapping[str, Task], advance: Advance) -> d
         draft: folder to write to.
         tasks: salted key -> patient.
         advance: called once a patient.
-
-    Returns:
-        The failures by key.
-
     """
     failures: dict[str, Failure] = {}
+    cut = 0
     images, rois = _Rows(draft / IMAGES, len(tasks)), _Rows(draft / ROIS, len(tasks))
     with ThreadPoolExecutor(_WORKERS) as pool:
         for key, result in zip(tasks, pool.map(_prepare, tasks.values()), strict=True):
@@ -77,10 +84,11 @@ def write_tensors(draft: Path, tasks: Mapping[str, Task], advance: Advance) -> d
             else:
                 images.append(result.images)
                 rois.append(result.rois)
+                cut += result.share_in_grid < _WHOLE_SHARE
             advance()
     images.close()
     rois.close()
-    return failures
+    return Written(failures, cut)
 
 
 class _Rows:
@@ -119,15 +127,22 @@ def _prepare(task: Task) -> _Tensors | Failure:
             has_roi = False
             details.append(f"{time_point}:{mask}")
             continue
-        tensors = _tensors(choice.series, mask, task.grid)
+        tensors = _tensors(choice.series, mask, task.imaging)
         if isinstance(tensors, str):
-            quality.append(tensors)
+            if tensors in _ROI_CODES:
+                has_roi = False
+            else:
+                quality.append(tensors)
             details.append(f"{time_point}:{tensors}")
         else:
             done.append(tensors)
     if len(done) < len(task.choices):
         return Failure(tuple(quality), has_roi, tuple(details))
-    return _Tensors(np.stack([one.image for one in done]).astype(np.float16), np.stack([one.roi for one in done]))
+    return _Tensors(
+        np.stack([one.image for one in done]).astype(np.float16),
+        np.stack([one.roi for one in done]),
+        min(one.share_in_grid for one in done),
+    )
 
 
 def _mask(task: Task, time_point: TimePoint, series: Series) -> Mask | str:
@@ -139,9 +154,10 @@ def _mask(task: Task, time_point: TimePoint, series: Series) -> Mask | str:
         return f"unexpected_{type(error).__name__}"
 
 
-def _tensors(series: Series, mask: Mask, grid: Grid) -> Preprocessed | str:
+def _tensors(series: Series, mask: Mask, imaging: Imaging) -> Preprocessed | str:
+    spec, least = grid_spec(imaging.grid), imaging.roi.min_share_in_grid
     try:
-        return preprocess(open_volume(series), mask, grid_spec(grid))
+        return preprocess(open_volume(series), mask, spec, min_share_in_grid=least)
     except Refusal as refusal:
         return refusal.code
     except Exception as error:  # noqa: BLE001 - whatever one patient's file does, the others go on

@@ -1,15 +1,16 @@
 """Which CT belongs to which patient and time point."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fedescc.client.intake.cells import Value
 from fedescc.client.intake.clinical import PatientRow
 from fedescc.client.intake.eligibility import Finding
+from fedescc.client.intake.header import DicomRow, top_folder
 from fedescc.client.intake.series import Series
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
@@ -28,6 +29,7 @@ _NO_SCAN = frozenset(
         "too_few_slices",
     }
 )
+_DICOM_DATE = re.compile(r"\d{8}", re.ASCII)
 # A reconstruction of less than this part of the longest one is a detail of it.
 _DETAIL_FRACTION = 0.5
 
@@ -55,8 +57,9 @@ class Choice:
 def match_series(series: Iterable[Series], patients: Mapping[str, PatientRow], images: Images) -> Matched:
     """Link every series to the patient that the site's table names for it.
 
-    By PatientID (0010,0020), by AccessionNumber (0008,0050) out of the table's columns, or by a folder on the
-    file's path that is named like the patient. A series that fits two patients is given to neither.
+    By PatientID (0010,0020), by AccessionNumber (0008,0050) out of the table's columns, or by the topmost folder of
+    the export, named like the patient. A series that fits two patients, or of which some files fit a patient and
+    others do not, is given to nobody.
 
     Args:
         series: volumes of the export.
@@ -72,21 +75,20 @@ def match_series(series: Iterable[Series], patients: Mapping[str, PatientRow], i
     contested: set[str] = set()
     unclaimed = 0
     for one in series:
-        keys = {key for name in _names(one, images) for key in owners.get(name, ())}
-        if len(keys) == 1:
+        claims = [owners.get(name, set()) for name in {_name(row, images) for row in one.rows}]
+        keys = set[str]().union(*claims)
+        if len(keys) == 1 and all(claims):
             by_key[next(iter(keys))].append(one)
-        contested |= keys if len(keys) > 1 else set()
+        else:
+            contested |= keys
         unclaimed += not keys
     return Matched(dict(by_key), frozenset(contested), unclaimed)
 
 
-def _names(series: Series, images: Images) -> tuple[str, ...]:
-    row = series.rows[0]
+def _name(row: DicomRow, images: Images) -> str:
     if images.match == "patient_id":
-        return (row.patient_id,)
-    if images.match == "accession":
-        return (row.accession_number,)
-    return PurePosixPath(row.file).parent.parts
+        return row.patient_id
+    return row.accession_number if images.match == "accession" else top_folder(row.file)
 
 
 def choose_series(
@@ -96,9 +98,9 @@ def choose_series(
 
     pre: the latest study not after first_dose_date. post: the latest study after last_dose_date and before
     surgery_date. A study is passed over where an earlier one in the same window has an accepted series and it has
-    none. Of a study's accepted series those that cover less than half of the longest are set aside; then the one
-    with a drawn ROI is taken, contrast-enhanced before plain, thin before thick (to 0.1 mm), long before short
-    (to 1 mm), and last the lowest series number and UID.
+    none. Of a study's accepted series those with a drawn ROI are kept if there are any, then those that cover less
+    than half of the longest are set aside; contrast-enhanced goes before plain, thin before thick (to 0.1 mm), long
+    before short (to 1 mm), and last the lowest series number and UID.
 
     Args:
         study: names the time points.
@@ -159,10 +161,10 @@ def _best(time_point: TimePoint, scans: Iterable[tuple[Series, date | None]], dr
         latest = by_day[-1][1]
         return Choice("found", None, _study_date(latest), latest.reasons)
     candidates = [one for day, one in accepted if day == accepted[-1][0]]
-    longest = max(_coverage_mm(one) for one in candidates)
-    candidates = [one for one in candidates if _coverage_mm(one) >= _DETAIL_FRACTION * longest]
     if len(candidates) > 1:
         candidates = [one for one in candidates if drawn(time_point, one)] or candidates
+    longest = max(_coverage_mm(one) for one in candidates)
+    candidates = [one for one in candidates if _coverage_mm(one) >= _DETAIL_FRACTION * longest]
     best = min(candidates, key=_preference)
     return Choice("found", best, _study_date(best))
 
@@ -181,7 +183,10 @@ def _coverage_mm(series: Series) -> float:
 
 
 def _study_date(series: Series) -> date | None:
+    text = series.rows[0].study_date
+    if not _DICOM_DATE.fullmatch(text):  # strptime would also take 2024115, and guess
+        return None
     try:
-        return datetime.strptime(series.rows[0].study_date, "%Y%m%d").date()
+        return datetime.strptime(text, "%Y%m%d").date()
     except ValueError:
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedescc.client.cohort import SiteCohort
-from fedescc.client.intake.cache import Prepared, content_key, draft_folder, publish, read_cache
+from fedescc.client.intake.cache import Prepared, clear_drafts, content_key, draft_folder, publish, read_cache
 from fedescc.client.site import Site, SiteFile
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, read_study
@@ -76,8 +76,66 @@ def test_drafts_of_killed_processes_are_removed_after_a_day(tmp_path: Path) -> N
     old.mkdir()
     young.mkdir()
     os.utime(old, (0, 0))
+    clear_drafts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["draft-young"]
+    clear_drafts(tmp_path / "absent")
+
+
+def test_a_draft_that_another_process_removes_meanwhile_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "draft-gone").mkdir()
+    listed = list(tmp_path.glob("draft-*"))
+    (tmp_path / "draft-gone").rmdir()
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(listed))
+    clear_drafts(tmp_path)
+
+
+@pytest.mark.parametrize("error", [PermissionError, NotADirectoryError])
+def test_a_work_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(Refusal, match=rf"{error.__name__} \[cannot-prepare\]"), draft_folder(tmp_path):
+        pass
+
+
+def test_a_cache_removed_before_it_is_read_back_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedescc.client.intake.cache.read_cache", lambda _: None)
+    with draft_folder(tmp_path) as draft, pytest.raises(Refusal, match="another intake replaced"):
+        publish(draft, tmp_path / "x", STUDY, prepared())
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "3", '{"keys": []}'])
+def test_a_summary_that_is_none_counts_as_no_cache(tmp_path: Path, text: str) -> None:
     store(tmp_path, "x")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["draft-young", "x"]
+    (tmp_path / "x" / "cohort.json").write_text(text)
+    assert read_cache(tmp_path / "x") is None
+    assert store(tmp_path, "y").cohort.keys == prepared().cohort.keys
+
+
+@pytest.mark.parametrize("name", ["tables.npz", "images.npy", "rois.npy"])
+def test_one_changed_bit_of_an_array_counts_as_damage(tmp_path: Path, name: str) -> None:
+    store(tmp_path, "x", images=True)
+    path = tmp_path / "x" / name
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    assert read_cache(tmp_path / "x") is None
+
+
+def test_files_reach_the_disk_before_the_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("fedescc.client.intake.cache._to_disk", lambda path: done.append(path.name))
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda self, to: (done.append("renamed"), rename(self, to))[1])
+    store(tmp_path, "x", images=True)
+    assert set(done[:4]) == {"cohort.json", "images.npy", "rois.npy", "tables.npz"}
+    assert done[4].startswith("draft-")
+    assert done[5:] == ["renamed", tmp_path.name]
 
 
 def test_of_two_intakes_at_once_the_first_one_stands(tmp_path: Path) -> None:
@@ -150,6 +208,16 @@ def test_the_key_depends_on_every_input_and_on_nothing_else(tmp_path: Path) -> N
     table.write_text("ab")
     others.append(key())
     assert len({first, *others}) == 8
+
+
+def test_the_key_knows_what_it_cannot_read(tmp_path: Path) -> None:
+    """So that intake runs again when it can."""
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    (folder / "1").symlink_to(tmp_path / "target")
+    before = content_key(site(tmp_path), STUDY, SALT, [folder])
+    (tmp_path / "target").write_text("ct")
+    assert content_key(site(tmp_path), STUDY, SALT, [folder]) != before
 
 
 def test_links_are_followed_once_and_absent_inputs_refused(tmp_path: Path) -> None:

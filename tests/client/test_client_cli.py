@@ -1,6 +1,7 @@
 """``fedescc-client``: one line and exit code 1 for every bad input, 2 for misuse, JSON and nothing else on stdout."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -187,6 +188,24 @@ def test_inspect_json_and_table(run: Run, tmp_path: Path, ct_series: Callable[..
     assert "accepted" in out
     assert "refused" in out
     assert "broken.dcm" in out
+
+
+def test_inspect_prints_names_that_are_no_text(folder: Path) -> None:
+    export = folder / "export"
+    export.mkdir()
+    (export / os.fsdecode("张三.txt".encode("gbk"))).write_text("hello")
+    for flags in (["--json"], []):
+        done = subprocess.run(
+            [sys.executable, "-c", "from fedescc.client.cli import main; main()", "inspect", str(export), *flags],
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        text = done.stdout.decode("utf-8")
+        shown = json.loads(text)["rejected_files"][0]["file"] if flags else text
+        assert r"\xd5\xc5\xc8\xfd.txt" in shown
 
 
 def test_inspect_of_an_empty_or_absent_folder(run: Run, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The clinical table: what is read, what excludes one patient, and what refuses the file."""
 
+import json
 import re
 from datetime import date
 from pathlib import Path
@@ -159,6 +160,50 @@ def test_what_is_no_number_refuses_the_file_by_column_and_line(tmp_path: Path, t
 def test_what_is_no_date_refuses_the_file(tmp_path: Path, text: str) -> None:
     line = refusal(tmp_path, HEADER + f"p1,61,40,1,cured,{text}\n")
     assert "column 'visit', line 2 (visit) is not a date like %Y-%m-%d" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "date_format", "known"),
+    [
+        ("20240229", "%Y%m%d", True),
+        ("2024229", "%Y%m%d", False),
+        ("202422 9", "%Y%m%d", False),
+        ("29feb2024", "%d%b%Y", True),
+        ("9FEB2024", "%d%b%Y", False),
+        ("2024-2-9", "%Y-%m-%d", True),
+    ],
+)
+def test_dates_without_separators_are_not_guessed(tmp_path: Path, text: str, date_format: str, known: bool) -> None:
+    table = HEADER + f"p1,61,40,1,cured,{text}\n"
+    if known:
+        (row,) = read(tmp_path, table, date_format=date_format).rows
+        assert row.values["visit"] in {date(2024, 2, 29), date(2024, 2, 9)}
+    else:
+        assert "is not a date like" in refusal(tmp_path, table, date_format=date_format)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_is_named(tmp_path: Path, delimiter: str) -> None:
+    text = (HEADER + ROW).replace(",", delimiter)
+    for table in (text, text.replace("61", "61,5"), text.replace("age", "age, years", 1)):
+        line = refusal(tmp_path, table)
+        assert "wrong-delimiter" in line
+        assert f"set clinical.delimiter to {json.dumps(delimiter)}" in line
+    assert 'set clinical.delimiter to ","' in refusal(tmp_path, HEADER + ROW, delimiter=delimiter)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "latin-1", "utf-16", "utf-16-le"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, encoding: str) -> None:
+    text = HEADER.replace("patient_id", '"patient_id"') + ROW.replace("p1", "李1")
+    marked = text.encode("utf-16") if encoding.startswith("utf-16") else text.encode("utf-8-sig")
+    (row,) = read(tmp_path, marked, encoding=encoding).rows
+    assert row.patient_id == "李1"
+
+
+def test_empty_columns_at_the_end_are_dropped(tmp_path: Path) -> None:
+    text = HEADER.strip() + ",, \n" + ROW.strip() + ",,\n" + ROW.replace("p1", "p2").strip() + ", \n"
+    assert [row.patient_id for row in read(tmp_path, text).rows] == ["p1", "p2"]
+    assert "wrong-field-count" in refusal(tmp_path, text + ROW.replace("p1", "p3").strip() + ",x,\n")
 
 
 @pytest.mark.parametrize(

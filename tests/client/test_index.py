@@ -86,7 +86,7 @@ def test_what_is_not_dicom_is_rejected_with_a_reason(tmp_path: Path, ct_series: 
         "notes.txt": "not_dicom",
         "empty.dcm": "empty_file",
         "short": "not_dicom",
-        "zeros": "not_dicom",
+        "zeros": "zero_filled",
         "pipe": "not_regular_file",
         "broken": "unreadable",
     }
@@ -99,8 +99,8 @@ def test_truncated_files_are_rejected_wherever_they_end(tmp_path: Path, ct_serie
     for keep in range(133, len(whole)):
         path.write_bytes(whole[:keep])
         index = index_folder(tmp_path)
-        # Cut between two elements a header is shorter but sound; it then lacks pixels.
-        assert not any(row.has_pixels for row in index.rows), keep
+        assert index.rows == (), keep
+        assert {one.reason for one in index.rejected} <= {"truncated", "unreadable"}, keep
     path.write_bytes(whole[:-1])
     assert reasons(tmp_path) == {"0000": "truncated"}
 
@@ -205,3 +205,84 @@ def test_irregular_values_are_not_printed(
     assert (row.study_date, row.series_number) == ("Smith 02", None)
     assert capfd.readouterr() == ("", "")
     assert caplog.text == ""
+
+
+def test_a_truncated_file_still_says_whose_it_is(tmp_path: Path, ct_series: Factory) -> None:
+    (path,) = ct_series(tmp_path, PIXELS[:1])
+    path.write_bytes(path.read_bytes()[:-1])
+    (rejected,) = index_folder(tmp_path).rejected
+    assert (rejected.reason, rejected.patient_id, rejected.series_uid) == ("truncated", "PAT-1", "1.2.3.4")
+    assert "PAT-1" not in repr(rejected)
+
+
+@pytest.mark.parametrize(
+    ("tags", "truncated"),
+    [
+        ({}, True),
+        ({"SOPClassUID": None}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, True),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, True),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "Modality": "MR"}, False),
+    ],
+)
+def test_a_scans_image_without_pixels_was_cut(
+    tmp_path: Path, ct_slice: Callable[..., pydicom.Dataset], tags: dict[str, object], truncated: bool
+) -> None:
+    dataset = ct_slice(PIXELS[0], **tags)
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "slice", enforce_file_format=False)
+    assert reasons(tmp_path) == ({"slice": "truncated"} if truncated else {})
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Folders of this name cannot be listed (tests may run as root, whom permissions do not stop)."""
+    scandir = os.scandir
+
+    def listing(path: os.PathLike[str] | str = ".") -> object:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listing)
+
+
+def test_an_unreadable_folder_is_reported(tmp_path: Path, ct_series: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    ct_series(tmp_path / "a", PIXELS)
+    ct_series(tmp_path / "b" / "closed", PIXELS)
+    deny(monkeypatch, "closed")
+    assert reasons(tmp_path) == {"b/closed": "unreadable_folder"}
+    assert len(index_folder(tmp_path).rows) == 2
+    with pytest.raises(Refusal, match="unreadable_folder"):
+        index_folder(tmp_path / "b" / "closed")
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_reported(
+    tmp_path: Path, ct_series: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct_series(tmp_path / "a", PIXELS)
+    (tmp_path / "listed" / "inner").mkdir(parents=True)
+    (tmp_path / "listed" / "file").touch()
+    stat = Path.stat
+
+    def status(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if "listed" in self.parent.parts:
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", status)
+    assert reasons(tmp_path) == {"listed/file": "unreadable", "listed/inner": "unreadable_folder"}
+
+
+def test_names_that_are_no_utf8_can_be_printed(tmp_path: Path, ct_series: Factory) -> None:
+    name = "张三".encode("gbk")
+    folder = os.fsencode(tmp_path) + b"/" + name
+    os.mkdir(folder)  # noqa: PTH102  bytes, not text
+    ct_series(Path(os.fsdecode(folder)), PIXELS, names=["1", "2"])
+    Path(os.fsdecode(folder), "notes").write_text("x")
+    index = index_folder(tmp_path)
+    shown = name.decode("utf-8", "backslashreplace")
+    assert [row.file for row in index.rows] == [f"{shown}/1", f"{shown}/2"]
+    assert index.rejected[0].file == f"{shown}/notes"
+    shown.encode()

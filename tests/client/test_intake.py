@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,9 +88,10 @@ class Hospital:
             self.mask(name, ("pre", "post")[k])
         self.rows.append({"patient_id": name, **GOOD, **row})
 
-    def mask(self, name: str, time_point: str) -> None:
-        values = np.zeros(SHAPE, np.uint8)
-        values[4:8, 8:12, 8:12] = 1
+    def mask(self, name: str, time_point: str, values: np.ndarray | None = None) -> None:
+        if values is None:
+            values = np.zeros(SHAPE, np.uint8)
+            values[4:8, 8:12, 8:12] = 1
         image = sitk.GetImageFromArray(values)
         image.SetOrigin((-10.0, -20.0, 30.0))
         path = self.folder / "masks" / name / f"{time_point}.nii.gz"
@@ -223,6 +225,105 @@ def test_a_corrupt_mask_excludes_its_patient(hospital: Hospital) -> None:
     hospital.add("P2")
     (hospital.folder / "masks" / "P2" / "pre.nii.gz").write_bytes(b"garbage")
     assert reasons(hospital.intake()) == {"P2": ("roi_available", "pre:mask_unreadable")}
+
+
+def test_a_truncated_slice_in_a_flat_export_excludes_its_patient_alone(hospital: Hospital) -> None:
+    for name in ("P1", "P2"):
+        hospital.add(name)
+        for path in sorted((hospital.folder / "dicom" / name).rglob("0*")):
+            path.rename(hospital.folder / "dicom" / f"{name}_{path.parent.name}_{path.name}")
+        shutil.rmtree(hospital.folder / "dicom" / name)
+    path = hospital.folder / "dicom" / "P1_20240105_0011"
+    content = path.read_bytes()
+    for keep in (len(content) - 100, len(content) // 2):
+        path.write_bytes(content[:keep])
+        assert reasons(hospital.intake()) == {"P1": ("poor_quality_ct", "pre:corrupt_file")}
+
+
+def test_a_patient_gets_no_ct_of_another_whose_inner_folder_is_called_alike(
+    hospital: Hospital, ct_series: Factory
+) -> None:
+    hospital.settings["images"]["match"] = "folder"
+    hospital.add("2")
+    folder = hospital.folder / "dicom" / "12" / "20240107" / "2"
+    stored = np.full(SHAPE, 1500, np.uint16)
+    ct_series(folder, stored, gap=1.0, PixelSpacing=[1.0, 1.0], StudyDate="20240107", SeriesInstanceUID="9.9")
+    result = hospital.intake()
+    assert result.cohort.images is not None
+    np.testing.assert_allclose(result.cohort.images[0, 0], 250 / 500, atol=1e-3)
+    assert "1 series belong to no patient of the table" in result.warnings
+
+
+def test_patients_without_an_roi_are_remarked_on_by_number(hospital: Hospital) -> None:
+    for name in ("P1", "P2", "P3"):
+        hospital.add(name)
+    for name in ("P2", "P3"):
+        (hospital.folder / "masks" / name / "post.nii.gz").unlink()
+    result = hospital.intake()
+    assert result.flow == {"included": 1, "roi_available": 2}
+    (remark,) = [warning for warning in result.warnings if "usable ROI" in warning]
+    assert remark.startswith("2 patients were excluded")
+    assert "P2" not in remark
+
+
+def test_an_roi_that_the_grid_does_not_hold(hospital: Hospital) -> None:
+    """The grid is 8 mm wide: of a box of 9 mm it holds 8/9 along each axis."""
+    for name in ("P1", "P2", "P3"):
+        hospital.add(name)
+    for name, size in (("P2", 9), ("P3", 12)):
+        values = np.zeros(SHAPE, np.uint8)
+        values[:size, 8:12, 8:12] = 1
+        hospital.mask(name, "pre", values)
+    result = hospital.intake()
+    assert reasons(result) == {"P3": ("roi_available", "pre:roi_exceeds_grid")}
+    assert "1 patients have an ROI that reaches beyond the model's grid" in result.warnings
+
+
+def test_an_roi_smaller_than_the_grids_voxels_excludes_its_patient(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.add("P2")
+    values = np.zeros(SHAPE, np.uint8)
+    values[5:7, 9:11, 9:11] = 1
+    hospital.mask("P1", "post", values)
+    data = yaml.safe_load(STUDY.to_yaml())["imaging"]
+    data["grid"]["spacing_zyx_mm"] = [3.0, 3.0, 3.0]
+    result = hospital.intake(small_study(imaging=data))
+    assert reasons(result)["P1"] == ("roi_available", "post:empty_roi")
+
+
+def test_an_unreadable_folder_is_remarked_on_and_read_when_it_can_be(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.add("P1")
+    hospital.add("P2")
+    scandir = os.scandir
+
+    def listing(path: str) -> Any:
+        if str(path).endswith(("P2/20240105", "masks/P1")):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "scandir", listing)
+        with pytest.raises(Refusal, match="empty-site"):
+            hospital.intake()
+        hospital.mask("P1", "pre")
+        closed.setattr(os, "scandir", lambda path: listing(path) if "masks" not in str(path) else scandir(path))
+        result = hospital.intake()
+        assert reasons(result) == {"P2": ("ct_before_treatment",)}
+        assert "1 folders could not be listed: unreadable_folder" in result.warnings
+    again = hospital.intake()
+    assert (again.reused, again.flow) == (False, {"included": 2})
+
+
+def test_drafts_of_killed_processes_go_also_when_the_cache_serves(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.intake()
+    stale = hospital.folder / "work" / "cache" / "draft-killed"
+    stale.mkdir()
+    os.utime(stale, (0, 0))
+    assert hospital.intake().reused
+    assert not stale.exists()
 
 
 def test_unchanged_inputs_are_not_prepared_again(hospital: Hospital) -> None:

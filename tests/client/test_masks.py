@@ -1,5 +1,7 @@
 """ROIs on the CT grid, voxel for voxel."""
 
+import gzip
+import struct
 from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.labelmap import select_label
+from fedescc.client.intake.labelmap import _nifti_size, select_label
 from fedescc.client.intake.masks import rasterise, read_nifti_mask, read_rtstruct
 from fedescc.client.intake.structures import Roi, read_structures
 from fedescc.common.errors import Refusal
@@ -265,3 +267,64 @@ def test_unreadable_and_four_dimensional_files_are_refused(tmp_path: Path) -> No
     series = sitk.JoinSeries([as_image(blob()), as_image(blob())])
     with pytest.raises(Refusal, match="mask_not_3d"):
         read_nifti_mask(save(tmp_path / "series.nii", series), GRID)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("keep", [0, 0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_label_map_is_refused(tmp_path: Path, suffix: str, keep: float) -> None:
+    """ITK would fill what is missing with 0 and say nothing."""
+    rng = np.random.default_rng(1)
+    path = save(tmp_path / f"mask{suffix}", as_image(rng.integers(0, 2, GRID.shape_zyx).astype(np.uint8)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(Refusal, match="mask_truncated"):
+        read_nifti_mask(path, GRID)
+
+
+def test_one_byte_less_is_less(tmp_path: Path) -> None:
+    path = save(tmp_path / "mask.nii", as_image(blob()))
+    content = path.read_bytes()
+    assert _nifti_size(content) == len(content) == 352 + 3 * 20 * 24
+    path.write_bytes(content[:-1])
+    with pytest.raises(Refusal, match="mask_truncated"):
+        read_nifti_mask(path, GRID)
+    path.with_suffix(".nii.gz").write_bytes(gzip.compress(content[:-1]))
+    with pytest.raises(Refusal, match="mask_truncated"):
+        read_nifti_mask(path.with_suffix(".nii.gz"), GRID)
+
+
+@pytest.mark.parametrize("at", [-1, -5, 0.5])
+def test_a_damaged_gzip_stream_is_refused(tmp_path: Path, at: float) -> None:
+    """Its length (-1), its checksum (-5) or its contents."""
+    path = save(tmp_path / "mask.nii.gz", as_image(np.random.default_rng(1).integers(0, 2, GRID.shape_zyx)))
+    content = bytearray(path.read_bytes())
+    content[int(at) if at < 0 else int(len(content) * at)] ^= 0x40
+    path.write_bytes(content)
+    with pytest.raises(Refusal, match="mask_truncated"):
+        read_nifti_mask(path, GRID)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_size_that_a_nifti_header_states(order: str) -> None:
+    one = bytearray(352)
+    struct.pack_into(f"{order}i", one, 0, 348)
+    struct.pack_into(f"{order}8h", one, 40, 3, 5, 6, 7, 1, 1, 1, 1)
+    struct.pack_into(f"{order}h", one, 72, 16)
+    struct.pack_into(f"{order}f", one, 108, 352.0)
+    assert _nifti_size(bytes(one)) == 352 + 5 * 6 * 7 * 2
+    two = bytearray(540)
+    struct.pack_into(f"{order}i", two, 0, 540)
+    struct.pack_into(f"{order}h", two, 14, 64)
+    struct.pack_into(f"{order}8q", two, 16, 4, 5, 6, 7, 2, 1, 1, 1)
+    struct.pack_into(f"{order}q", two, 168, 544)
+    assert _nifti_size(bytes(two)) == 544 + 5 * 6 * 7 * 2 * 8
+    assert _nifti_size(b"no header") == _nifti_size(b"") == 0
+
+
+def test_itk_says_nothing_that_names_a_path(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = save(tmp_path / "Smith.nii", as_image(blob()))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 284, 0.5)  # srow_x[1]: a sheared affine
+    path.write_bytes(content)
+    read_nifti_mask(path, GRID)
+    assert capfd.readouterr() == ("", "")

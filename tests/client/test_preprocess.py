@@ -84,8 +84,9 @@ def test_prefilter_follows_a_turned_scan() -> None:
 def test_grid_at_the_rim_of_the_scan_is_filled_with_air() -> None:
     source = volume((2.0, 1.0, 1.0))
     spec = GridSpec((16, 16, 16), (2.0, 1.0, 1.0), (-1024.0, 1024.0))
-    corner = source.geometry.index_to_physical((0, 0, 0))
-    image = preprocess(source, ROI, spec, centre_xyz_mm=tuple(corner)).image
+    corner = np.zeros_like(ROI)
+    corner[0, 0, 0] = True
+    image = preprocess(source, corner, spec).image
     assert (image[:7] == 0).all()
     assert (image[:, :7] == 0).all()
     assert (image[:, :, :7] == 0).all()
@@ -158,6 +159,24 @@ def test_what_cannot_be_centred_is_refused() -> None:
         with pytest.raises(Refusal) as caught:
             preprocess(source, mask, spec, centre_xyz_mm=centre)
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("size", "share"), [((10, 20, 20), 1.0), ((3, 20, 20), 0.6), ((10, 8, 3), 0.8 * 0.5)])
+def test_the_share_of_the_roi_in_the_grid(size: tuple[int, int, int], share: float) -> None:
+    """The ROI is 5 x 10 x 6 voxels of the grid's own size."""
+    source, spec = volume((2.0, 1.0, 1.0)), GridSpec(size, (2.0, 1.0, 1.0), WINDOW)
+    result = preprocess(source, ROI, spec, min_share_in_grid=share)
+    assert result.share_in_grid == pytest.approx(share)
+    if share < 1:
+        with pytest.raises(Refusal, match="roi_exceeds_grid"):
+            preprocess(source, ROI, spec, min_share_in_grid=share + 0.01)
+
+
+def test_an_roi_that_vanishes_on_a_coarse_grid_is_refused() -> None:
+    speck = np.zeros_like(ROI)
+    speck[9:11, 15:17, 20:22] = True
+    with pytest.raises(Refusal, match="empty_roi"):
+        preprocess(volume((1.0, 1.0, 1.0)), speck, GridSpec((8, 8, 8), (4.0, 4.0, 4.0), WINDOW))
 
 
 def test_grid_of_a_study() -> None:

@@ -1,5 +1,6 @@
 """The ROI of a CT from label maps and structure sets."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from fedescc.client.intake.index import index_folder
 from fedescc.client.intake.rois import MaskFolder, read_mask_folder
 from fedescc.client.intake.series import Series, group_series
 from fedescc.common.errors import Refusal
+from fedescc.common.study import Roi as StudyRoi
+from fedescc.common.study import read_study
 
-PATTERN = "(?i)^(gtv|tumou?r|lesion).*$"
+ROI = StudyRoi(name_pattern="(?i)^(?!tumou?r[ _-]?bed)(gtv|tumou?r|lesion).*$")
 BOX = np.zeros((6, 10, 12), np.uint8)
 BOX[2:5, 3:7, 4:9] = 1
 
@@ -87,7 +90,8 @@ def contours() -> list[Dataset]:
 
 
 def masks(folder: Path) -> MaskFolder:
-    return read_mask_folder(index_folder(folder).masks, PATTERN)
+    """The masks below a folder; the CT lies beside it."""
+    return read_mask_folder(index_folder(folder).masks, ROI, index_folder(folder.parent).rows)
 
 
 def code(folder: Path, series: Series, time_point: Any = "pre") -> str:
@@ -106,12 +110,74 @@ def test_a_label_map_named_like_the_time_point(tmp_path: Path, series: Series) -
     assert code(tmp_path / "masks", series, "post") == "no_mask"
 
 
-def test_a_label_map_of_any_name_is_placed_by_its_grid(tmp_path: Path, series: Series) -> None:
-    label_map(tmp_path / "masks" / "P" / "first.nii.gz")
-    label_map(tmp_path / "masks" / "P" / "second.nii.gz", 1 - BOX, origin=(0, 0, 0))
+def test_a_label_map_named_like_the_roi_is_placed_by_its_grid(tmp_path: Path, series: Series) -> None:
+    label_map(tmp_path / "masks" / "P" / "GTV 1.2.nii.gz")
+    label_map(tmp_path / "masks" / "P" / "GTV second.nii.gz", 1 - BOX, origin=(0, 0, 0))
     np.testing.assert_array_equal(masks(tmp_path / "masks").read("P", "pre", series), BOX == 1)
-    label_map(tmp_path / "masks" / "P" / "third.nii.gz", 1 - BOX)
+    label_map(tmp_path / "masks" / "P" / "Lesion.nii.gz", 1 - BOX)
     assert code(tmp_path / "masks", series) == "roi_ambiguous"
+
+
+@pytest.mark.parametrize("name", ["heart.nii.gz", "CHEST_2.nii", "a GTV.nii.gz", "post.nii.gz", "tumour_bed.nii.gz"])
+def test_a_label_map_of_another_name_is_no_mask(tmp_path: Path, series: Series, name: str) -> None:
+    label_map(tmp_path / "masks" / "P" / name, 1 - BOX)
+    assert not masks(tmp_path / "masks").drawn("P", "pre", series)
+    assert code(tmp_path / "masks", series) == "no_mask"
+    structure_set(tmp_path / "masks" / "P" / "RS.dcm", ("GTV",))
+    np.testing.assert_array_equal(masks(tmp_path / "masks").read("P", "pre", series), BOX == 1)
+
+
+def test_a_label_map_and_a_structure_set_on_one_ct_are_ambiguous(tmp_path: Path, series: Series) -> None:
+    label_map(tmp_path / "masks" / "P" / "pre.nii.gz")
+    structure_set(tmp_path / "masks" / "P" / "RS.dcm", ("GTV",))
+    assert code(tmp_path / "masks", series) == "roi_ambiguous"
+
+
+def test_a_label_map_on_another_grid_leaves_the_structure_set(tmp_path: Path, series: Series) -> None:
+    label_map(tmp_path / "masks" / "P" / "pre.nii.gz", origin=(0, 0, 0))
+    structure_set(tmp_path / "masks" / "P" / "RS.dcm", ("GTV",))
+    np.testing.assert_array_equal(masks(tmp_path / "masks").read("P", "pre", series), BOX == 1)
+
+
+def test_a_damaged_label_map_is_not_passed_over(tmp_path: Path, series: Series) -> None:
+    path = tmp_path / "masks" / "P" / "pre.nii.gz"
+    label_map(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    structure_set(tmp_path / "masks" / "P" / "RS.dcm", ("GTV",))
+    assert code(tmp_path / "masks", series) == "mask_truncated"
+
+
+def test_only_the_topmost_folder_names_the_patient_of_a_label_map(tmp_path: Path, series: Series) -> None:
+    label_map(tmp_path / "masks" / "12" / "P" / "pre.nii.gz")
+    assert code(tmp_path / "masks", series) == "no_mask"
+    label_map(tmp_path / "masks" / "P" / "2024" / "pre.nii.gz")
+    np.testing.assert_array_equal(masks(tmp_path / "masks").read("P", "pre", series), BOX == 1)
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_formats_that_inspect_does_not_support_are_unusable_here_too(
+    tmp_path: Path, series: Series, suffix: str
+) -> None:
+    label_map(tmp_path / "masks" / "P" / f"pre.{suffix}")
+    found = masks(tmp_path / "masks")
+    assert (found.maps, found.unusable) == ((), 1)
+    assert code(tmp_path / "masks", series) == "no_mask"
+
+
+@pytest.mark.parametrize("name", ["tumour_bed", "Tumor Bed 1", "TUMOURBED", "tumor-bed"])
+def test_after_treatment_the_roi_is_the_tumour_bed_alone(tmp_path: Path, series: Series, name: str) -> None:
+    structure_set(tmp_path / "rt" / "RS.dcm", (name, "GTV residual"))
+    found = masks(tmp_path / "rt")
+    assert [roi.name for roi in found._drawings("post", series)[0].structure.rois] == [name]
+    assert [roi.name for roi in found._drawings("pre", series)[0].structure.rois] == ["GTV residual"]
+    np.testing.assert_array_equal(found.read("P", "post", series), BOX == 1)
+
+
+def test_a_residual_tumour_is_no_roi_after_treatment(tmp_path: Path, series: Series) -> None:
+    """Complete responders would have none, and the outcome would decide who takes part."""
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV residual",))
+    assert code(tmp_path / "rt", series, "post") == "no_mask"
+    assert not masks(tmp_path / "rt").drawn("P", "post", series)
 
 
 def test_a_label_map_of_another_grid_or_empty_is_refused(tmp_path: Path, series: Series) -> None:
@@ -121,7 +187,7 @@ def test_a_label_map_of_another_grid_or_empty_is_refused(tmp_path: Path, series:
     assert code(tmp_path / "masks", series) == "empty_roi"
 
 
-@pytest.mark.parametrize("name", ["GTV", "gtvp", "Tumour", "tumor_bed", " Lesion 1 "])
+@pytest.mark.parametrize("name", ["GTV", "gtvp", "Tumour", "tumor_1", " Lesion 1 "])
 def test_the_roi_of_a_structure_set_by_its_name(tmp_path: Path, series: Series, name: str) -> None:
     structure_set(tmp_path / "rt" / "RS.dcm", ("Heart", name, "Not a GTV"))
     found = masks(tmp_path / "rt")
@@ -157,9 +223,31 @@ def test_the_frame_of_reference_serves_where_no_series_is_named(tmp_path: Path, 
     found = masks(tmp_path / "rt")
     np.testing.assert_array_equal(found.read("P", "pre", series), BOX == 1)
     assert not found.drawn("P", "pre", series)
-    # A structure set that names the series wins over it.
+    # Also where it names a series that the export does not hold. One that names this series wins over both.
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), series_uid="9.9")
+    np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "pre", series), BOX == 1)
     structure_set(tmp_path / "rt" / "RS2.dcm", ("GTV",))
     np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "pre", series), BOX == 1)
+
+
+def test_the_frame_of_reference_does_not_serve_for_a_drawing_on_another_series_of_the_export(
+    tmp_path: Path, series: Series, ct_series: Callable[..., list[Path]]
+) -> None:
+    """The CT of a PET/CT shares the frame of the diagnostic CT that was drawn on."""
+    ct_series(tmp_path / "dicom" / "other", np.zeros(BOX.shape, np.uint16), SeriesInstanceUID="9.9")
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), series_uid="9.9")
+    assert code(tmp_path / "rt", series) == "no_mask"
+
+
+def test_structure_sets_of_patients_without_identifier_are_told_apart_by_folder(
+    tmp_path: Path, ct_series: Callable[..., list[Path]]
+) -> None:
+    ct_series(tmp_path / "P" / "ct", np.zeros(BOX.shape, np.uint16), PixelSpacing=[1.0, 1.0], PatientID="")
+    (one,) = group_series(index_folder(tmp_path).rows)
+    structure_set(tmp_path / "Q" / "RS.dcm", ("GTV",), patient="")
+    assert not read_mask_folder(index_folder(tmp_path).masks, ROI, one.rows).drawn("P", "pre", one)
+    structure_set(tmp_path / "P" / "RS.dcm", ("GTV",), patient="")
+    assert read_mask_folder(index_folder(tmp_path).masks, ROI, one.rows).drawn("P", "pre", one)
 
 
 def test_two_rois_of_the_pattern_are_ambiguous(tmp_path: Path, series: Series) -> None:
@@ -175,3 +263,21 @@ def test_files_of_no_use_are_counted(tmp_path: Path, series: Series) -> None:
     found = masks(tmp_path / "rt")
     assert (found.nameless, found.unusable, found.drawings) == (1, 0, ())
     assert code(tmp_path / "rt", series) == "no_mask"
+
+
+@pytest.mark.parametrize("roi", [StudyRoi(), read_study("escc-pcr").imaging.roi])  # type: ignore[union-attr]
+def test_no_name_is_both_tumour_and_tumour_bed(roi: StudyRoi) -> None:
+    for name in ("tumour_bed", "Tumor Bed", "TUMOURBED 2", "tumor-bed"):
+        assert re.fullmatch(roi.post_name_pattern, name)
+        assert not re.fullmatch(roi.name_pattern, name)
+    for name in ("GTV", "tumour", "Tumor 1", "lesion"):
+        assert re.fullmatch(roi.name_pattern, name)
+        assert not re.fullmatch(roi.post_name_pattern, name)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"post_name_pattern": "(bed"}, {"min_share_in_grid": 1.1}, {"min_share_in_grid": -0.1}]
+)
+def test_faults_of_a_studys_roi_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        StudyRoi(**changes)

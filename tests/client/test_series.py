@@ -175,3 +175,59 @@ def test_series_beside_a_damaged_file_is_accepted_with_a_warning(tmp_path: Path,
     beside, apart = group_series(index.rows, index.rejected)
     assert (beside.verdict, len(beside.rows), beside.warnings) == ("accepted", 3, ("damaged_files_nearby",))
     assert (apart.verdict, len(apart.rows), apart.warnings) == ("accepted", 4, ())
+
+
+def test_slices_of_two_patients_without_identifier_are_not_one_volume(tmp_path: Path, ct_series: Factory) -> None:
+    """An anonymiser that empties PatientID and gives the same UIDs; together the slices would be a whole stack."""
+    ct_series(tmp_path / "A" / "ct", PIXELS, PatientID="")
+    ct_series(tmp_path / "B" / "ct", PIXELS, PatientID="", origin=(-10.0, -20.0, 38.0))
+    parts = volumes(tmp_path)
+    assert [(part.verdict, len(part.rows)) for part in parts] == [("accepted", 4), ("accepted", 4)]
+    assert [{row.path.parent.parent.name for row in part.rows} for part in parts] == [{"A"}, {"B"}]
+
+
+def near(folder: Path) -> set[str]:
+    index = index_folder(folder)
+    found = group_series(index.rows, index.rejected)
+    return {one.rows[0].patient_id + one.uid for one in found if "damaged_files_nearby" in one.warnings}
+
+
+@pytest.fixture
+def flat(tmp_path: Path, ct_series: Factory) -> Path:
+    """Two patients, the first with two series, in one folder."""
+    for patient, uid in (("A", "1"), ("A", "2"), ("B", "3")):
+        names = [f"{patient}{uid}{k}.dcm" for k in range(4)]
+        ct_series(tmp_path, PIXELS, PatientID=patient, SeriesInstanceUID=uid, names=names)
+    return tmp_path
+
+
+def test_a_truncated_file_concerns_the_series_that_it_names(flat: Path) -> None:
+    assert near(flat) == set()
+    path = flat / "A13.dcm"
+    whole = path.read_bytes()
+    pixels, uid = whole.rindex(b"\xe0\x7f\x10\x00"), whole.rindex(b"\x20\x00\x0e\x00")
+    for keep in (len(whole) - 1, pixels, pixels - 30, uid + 40):
+        path.write_bytes(whole[:keep])
+        assert near(flat) == {"A1"}, keep
+    patient = whole.rindex(b"\x10\x00\x20\x00")
+    for keep, expected in ((uid - 1, {"A1", "A2"}), (patient + 3, {"A1", "A2", "B3"}), (300, {"A1", "A2", "B3"})):
+        path.write_bytes(whole[:keep])
+        assert near(flat) == expected, keep
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "concerns"),
+    [
+        ("x.dcm", b"", True),
+        ("x.dcm", b"garbage" * 99, True),
+        ("x", bytes(2000), True),
+        ("readme.txt", b"read me", False),
+        (".nomedia", b"", False),
+    ],
+)
+def test_a_file_that_says_nothing_concerns_its_whole_folder(
+    flat: Path, ct_series: Factory, name: str, content: bytes, concerns: bool
+) -> None:
+    ct_series(flat / "other", PIXELS, PatientID="C", SeriesInstanceUID="4", names=[f"{k}.dcm" for k in range(4)])
+    (flat / name).write_bytes(content)
+    assert near(flat) == ({"A1", "A2", "B3"} if concerns else set())

@@ -35,6 +35,24 @@ def test_paths_know_the_environment_and_the_home_folder(tmp_path: Path, monkeypa
     assert "set EXPORT" in str(caught.value)
 
 
+def test_an_unknown_home_folder_is_refused(tmp_path: Path) -> None:
+    site = read_site(write(tmp_path, MINIMAL + "work: ~nosuchuser/work\n"))
+    with pytest.raises(Refusal, match="unknown-home"):
+        _ = site.work
+
+
+@pytest.mark.parametrize("text", ["%Y-%m-%d %Y", "%Y-%m-%d%", "%d.%m.", "%H:%M", "yyyy-mm-dd"])
+def test_a_date_format_that_tells_no_date_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(Refusal, match=r"clinical\.date_format.*does not tell a date"):
+        read_site(write(tmp_path, f"site: a\nclinical: {{path: c, date_format: '{text}'}}\n"))
+
+
+@pytest.mark.parametrize("text", ["%Y-%m-%d", "%d.%m.%y", "%Y%m%d", "%d%b%Y", "%m/%d/%Y %H:%M"])
+def test_date_formats_that_tell_a_date(tmp_path: Path, text: str) -> None:
+    site = read_site(write(tmp_path, f"site: a\nclinical: {{path: c, date_format: '{text}'}}\n"))
+    assert site.settings.clinical.date_format == text
+
+
 def test_the_strict_release_policy_is_the_default(tmp_path: Path) -> None:
     policy = read_site(write(tmp_path, MINIMAL)).settings.policy
     assert (policy.min_class_count, policy.score_histogram) == (5, "never")

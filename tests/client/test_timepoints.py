@@ -138,8 +138,21 @@ def test_a_reconstruction_of_a_part_is_set_aside(make: Make) -> None:
     whole = make("whole", study_date="20240105", gap=2.0, slices=20)
     detail = make("detail", study_date="20240105", gap=1.0, slices=19)
     half = make("half", study_date="20240105", gap=1.0, slices=20)
-    assert uid(choose([whole, detail], drawn="detail")["pre"]) == "whole"
+    assert uid(choose([whole, detail])["pre"]) == "whole"
     assert uid(choose([whole, half])["pre"]) == "half"
+
+
+def test_what_was_drawn_on_is_taken_however_long_another_ct_of_the_day_is(make: Make) -> None:
+    """The CT of a PET/CT covers the body, and the chest CT of the same day was drawn on."""
+    chest = make("chest", study_date="20240105", slices=9)
+    body = make("body", study_date="20240105", slices=20)
+    assert uid(choose([chest, body], drawn="chest")["pre"]) == "chest"
+    assert uid(choose([chest, body])["pre"]) == "body"
+
+
+@pytest.mark.parametrize("text", ["2024115", "202411", "2024.01.05", "20240105 ", "２０２４０１０５", "20240230"])
+def test_what_is_no_dicom_date_is_not_guessed(make: Make, text: str) -> None:
+    assert choose([make("1", study_date=text)])["pre"].finding == "unknown"
 
 
 def test_the_last_resort_is_the_lowest_uid(make: Make) -> None:
@@ -196,8 +209,22 @@ def test_matching_by_accession_number(make: Make) -> None:
 
 def test_matching_by_folder_name(make: Make) -> None:
     images = Images(dicom="d", match="folder")
-    series = [make("1", file="export/A/x/1.dcm"), make("2", file="B/A"), make("3", file="A/B/1.dcm")]
+    series = [
+        make("1", file="A/x/1.dcm"),
+        make("2", file="B/A"),
+        make("3", file="A/B/1.dcm"),
+        make("4", file="AB/2024/A/1.dcm"),
+        make("5", file="A"),
+    ]
     matched = match_series(series, rows(A=(), B=()), images)
-    assert [one.uid for one in matched.by_key["key-A"]] == ["1"]
+    assert [one.uid for one in matched.by_key["key-A"]] == ["1", "3"]
     assert [one.uid for one in matched.by_key["key-B"]] == ["2"]
-    assert matched.contested == {"key-A", "key-B"}
+    assert (matched.contested, matched.unclaimed) == (frozenset(), 2)
+
+
+@pytest.mark.parametrize(("folder", "lost"), [("B", {"key-A", "key-B"}), ("nobody", {"key-A"})])
+def test_a_series_of_files_from_two_patients_goes_to_nobody(make: Make, folder: str, lost: set[str]) -> None:
+    one = make("1", file="A/1.dcm")
+    mixed = dataclasses.replace(one, rows=(*one.rows[:-1], dataclasses.replace(one.rows[-1], file=f"{folder}/1.dcm")))
+    matched = match_series([mixed], rows(A=(), B=()), Images(dicom="d", match="folder"))
+    assert (matched.by_key, matched.contested) == ({}, lost)

@@ -22,7 +22,11 @@ def app() -> typer.Typer:
     app = typer.Typer(pretty_exceptions_enable=False)
 
     @app.command()
-    def refuse(fail: bool = False) -> None:
+    def refuse(fail: bool = False, crash: bool = False, stop: bool = False) -> None:
+        if crash:
+            raise KeyError("patient Smith")
+        if stop:
+            raise KeyboardInterrupt
         if fail:
             raise Refusal("bad-thing", "it is\nbad", "do better")
         console.print_json({"ok": True})
@@ -45,6 +49,34 @@ def test_success_is_exit_code_0_and_misuse_2(
     assert run(monkeypatch, app) == 0
     assert json.loads(capsys.readouterr().out) == {"ok": True}
     assert run(monkeypatch, app, "--unknown") == 2
+
+
+def test_an_internal_error_is_one_line_without_its_message(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FEDESCC_DEBUG", raising=False)
+    assert run(monkeypatch, app, "--crash") == 1
+    line = "internal error: KeyError [internal-error]; run again with FEDESCC_DEBUG=1 for details\n"
+    assert capsys.readouterr() == ("", line)
+    monkeypatch.setenv("FEDESCC_DEBUG", "1")
+    assert run(monkeypatch, app, "--crash") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback")
+    assert printed.endswith(line)
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, app, "--stop") == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        console.run_app(interrupted)  # type: ignore[arg-type]  # before the command begins
+    assert caught.value.code == 130
 
 
 def test_json_keeps_text_and_refuses_nan(capsys: pytest.CaptureFixture[str]) -> None:
