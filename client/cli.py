@@ -5,40 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedescc.common.console import print_json, run_app
+from fedescc.common.console import Json, command_line, print_json, run_app
 
 if TYPE_CHECKING:
     from fedescc.client.intake.intake import IntakeResult
 
-app = typer.Typer(
-    name="fedescc-client",
-    help="Turn this hospital's CTs and clinical table into a cohort. Nothing leaves the hospital.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+app = command_line(
+    "fedescc-client", "Turn this hospital's CTs and clinical table into a cohort. Nothing leaves the hospital."
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def main() -> None:
     """Entry point: exit code 1 and one line for a refused input, 2 for misuse."""
     run_app(app)
-
-
-def _version(value: bool) -> None:
-    if value:
-        from importlib.metadata import version
-
-        typer.echo(f"fedescc {version('fedescc')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-) -> None:
-    """Options before the command."""
 
 
 @app.command()
@@ -47,7 +26,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what the system makes of a folder: CT series, masks and rejected files, with reasons."""
-    from fedescc.client.intake.inspection import inspect_folder
+    from fedescc.client.imaging.inspection import inspect_folder
 
     found = inspect_folder(folder)
     if as_json:

@@ -7,8 +7,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,6 +21,24 @@ _PLAIN_INTERVAL_SECONDS = 5.0
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it; typer exits with it too
 
 Advance = Callable[[], None]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def command_line(name: str, purpose: str) -> typer.Typer:
+    """A command with ``--help`` and ``--version``, to which subcommands are added."""
+    app = typer.Typer(
+        name=name, help=purpose, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+
+    @app.callback()
+    def _options(
+        _: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        """Options before the command."""
+
+    return app
 
 
 def run_app(app: typer.Typer) -> None:
@@ -46,6 +65,12 @@ def run_app(app: typer.Typer) -> None:
             traceback.print_exc()
         name = type(error).__name__
         _end(f"internal error: {name} [internal-error]; run again with FEDESCC_DEBUG=1 for details", 1)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"fedescc {version('fedescc')}")
+        raise typer.Exit
 
 
 def _end(line: str, code: int) -> NoReturn:

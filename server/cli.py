@@ -5,40 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedescc.common.console import print_json, run_app
+from fedescc.common.console import Json, command_line, print_json, run_app
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from fedescc.common.study import Condition, Rule, Study, Variable
 
-app = typer.Typer(
-    name="fedescc-server",
-    help="Check a study before it is distributed, and report a finished run.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = command_line("fedescc-server", "Check a study before it is distributed, and report a finished run.")
 
 
 def main() -> None:
     """Entry point: exit code 1 and one line for a refused input, 2 for misuse."""
     run_app(app)
-
-
-def _version(value: bool) -> None:
-    if value:
-        from importlib.metadata import version
-
-        typer.echo(f"fedescc {version('fedescc')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-) -> None:
-    """Options before the command."""
 
 
 @app.command()
@@ -57,7 +36,7 @@ def report(
 @app.command()
 def study(
     source: Annotated[str, typer.Argument(metavar="STUDY", help="Study file, or the name of a shipped study.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a study file, and show what every site will agree to: hash, endpoint, covariates and rules."""
     from fedescc.common.study import read_study

@@ -7,18 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from fedescc.common.console import log, print_json, progress, run_app
+from fedescc.common.console import Json, command_line, log, print_json, progress, run_app
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation, read_federation
 from fedescc.common.study import Study, read_study
-from fedescc.common.wire import installed_version
 
-app = typer.Typer(
-    help="Synthetic multi-site cohorts and whole federations in one process.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command_line("fedescc-simulate", "Synthetic multi-site cohorts and whole federations in one process.")
 
 ENGINES = ("local",)
 
@@ -26,22 +20,6 @@ ENGINES = ("local",)
 def main() -> None:
     """Entry point."""
     run_app(app)
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(installed_version())
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and leave.")
-    ] = False,
-) -> None:
-    """Options of every command."""
-    del version
 
 
 @app.command()
@@ -82,7 +60,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     test_patients: Annotated[int, typer.Option(min=0, help="Synthetic cohort: extra test patients.")] = 300,
     comparators: Annotated[bool, typer.Option(help="Train local-only and centralised models too.")] = True,
     shuffle: Annotated[int | None, typer.Option(min=0, help="Let sites answer in a random order of this seed.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print results.json on stdout and nothing else.")] = False,
+    json_: Json = False,
 ) -> None:
     """Run a federation from DICOM or tables to the report. With no option: the demo, on synthetic CT."""
     if engine not in ENGINES:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
-from fedescc.client.intake.geometry import Geometry
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.preprocess import grid_spec, preprocess
+from fedescc.client.imaging.volume import MemoryVolume
 from fedescc.client.intake.intake import covariate_arrays
-from fedescc.client.intake.preprocess import grid_spec, preprocess
-from fedescc.client.intake.volume import MemoryVolume
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Grid, Imaging, Study, TimePoint

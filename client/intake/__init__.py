@@ -1,1 +1,1 @@
-"""From a folder of DICOM files and a clinical table to the tensors a site trains on."""
+"""From a clinical table and a site's CTs to the cohort it trains on: who is in, who is out and why."""

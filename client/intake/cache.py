@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
-from fedescc.client.intake.walk import walk
+from fedescc.client.imaging.walk import walk
 from fedescc.client.site import SiteFile
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study

@@ -111,7 +111,7 @@ def _prepare(
     scans: Mapping[str, Scans] = {}
     warnings = clinical.warnings
     if study.imaging is not None:
-        from fedescc.client.intake.imaging import prepare_images
+        from fedescc.client.intake.scans import prepare_images
 
         scans, remarks = prepare_images(site, study, patients, draft, progress)
         warnings += remarks

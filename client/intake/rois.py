@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from fedescc.client.intake.header import DicomRow, read_header, top_folder
-from fedescc.client.intake.index import MaskFile
-from fedescc.client.intake.masks import Mask, rasterise, read_nifti_mask
-from fedescc.client.intake.series import Series
-from fedescc.client.intake.structures import StructureSet, read_structures
+from fedescc.client.imaging.header import DicomRow, read_header, top_folder
+from fedescc.client.imaging.index import MaskFile
+from fedescc.client.imaging.masks import Mask, rasterise, read_nifti_mask
+from fedescc.client.imaging.series import Series
+from fedescc.client.imaging.structures import StructureSet, read_structures
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Roi, TimePoint
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from fedescc.client.imaging.masks import Mask
+from fedescc.client.imaging.preprocess import Preprocessed, grid_spec, preprocess
+from fedescc.client.imaging.series import Series
+from fedescc.client.imaging.volume import open_volume
 from fedescc.client.intake.cache import IMAGES, ROIS
 from fedescc.client.intake.eligibility import Scans
-from fedescc.client.intake.masks import Mask
-from fedescc.client.intake.preprocess import Preprocessed, grid_spec, preprocess
 from fedescc.client.intake.rois import MaskFolder
-from fedescc.client.intake.series import Series
 from fedescc.client.intake.timepoints import Choice
-from fedescc.client.intake.volume import open_volume
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Imaging, TimePoint

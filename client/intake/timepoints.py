@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
+from fedescc.client.imaging.header import DicomRow, top_folder
+from fedescc.client.imaging.series import Series
 from fedescc.client.intake.cells import Value
 from fedescc.client.intake.clinical import PatientRow
 from fedescc.client.intake.eligibility import Finding
-from fedescc.client.intake.header import DicomRow, top_folder
-from fedescc.client.intake.series import Series
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, TimePoint

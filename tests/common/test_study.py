@@ -204,3 +204,8 @@ def test_a_folder_named_like_a_study_does_not_hide_it(tmp_path: Path, monkeypatc
     (tmp_path / "escc-pcr").mkdir()
     monkeypatch.chdir(tmp_path)
     assert read_study("escc-pcr").name == "escc-pcr"
+
+
+def test_a_name_too_long_for_a_file_is_just_unknown() -> None:
+    with pytest.raises(Refusal, match="unknown-study"):
+        read_study("s" * 400)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.inspection import inspect_folder
-from fedescc.client.intake.masks import read_nifti_mask, read_rtstruct
-from fedescc.client.intake.series import group_series
-from fedescc.client.intake.volume import DicomVolume, open_volume
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.inspection import inspect_folder
+from fedescc.client.imaging.masks import read_nifti_mask, read_rtstruct
+from fedescc.client.imaging.series import group_series
+from fedescc.client.imaging.volume import DicomVolume, open_volume
 from fedescc.common.errors import Refusal
 
 pytestmark = pytest.mark.real_data

@@ -8,11 +8,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.inspection import inspect_folder
-from fedescc.client.intake.preprocess import GridSpec, preprocess
-from fedescc.client.intake.series import group_series
-from fedescc.client.intake.volume import MemoryVolume, open_volume, read_slice
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.inspection import inspect_folder
+from fedescc.client.imaging.preprocess import GridSpec, preprocess
+from fedescc.client.imaging.series import group_series
+from fedescc.client.imaging.volume import MemoryVolume, open_volume, read_slice
 
 pytestmark = pytest.mark.real_data
 

@@ -229,7 +229,7 @@ def test_help_is_there(arguments):
 
 
 def test_version():
-    assert simulate("--version").stdout.strip() == "0.1.0"
+    assert simulate("--version").stdout.strip() == "fedescc 0.1.0"
 
 
 def test_the_linear_protocol_is_configuration_alone():

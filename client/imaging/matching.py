@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.index import MaskFile
-from fedescc.client.intake.labelmap import on_grid, read_label_map, select_label
-from fedescc.client.intake.masks import Mask, rasterise
-from fedescc.client.intake.series import Series
-from fedescc.client.intake.structures import Roi, StructureSet, read_structures
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.index import MaskFile
+from fedescc.client.imaging.labelmap import on_grid, read_label_map, select_label
+from fedescc.client.imaging.masks import Mask, rasterise
+from fedescc.client.imaging.series import Series
+from fedescc.client.imaging.structures import Roi, StructureSet, read_structures
 from fedescc.common.errors import Refusal
 
 

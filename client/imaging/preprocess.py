@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.itk import simple_itk
-from fedescc.client.intake.masks import Mask
-from fedescc.client.intake.volume import CtVolume
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.itk import simple_itk
+from fedescc.client.imaging.masks import Mask
+from fedescc.client.imaging.volume import CtVolume
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Grid
 

@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 
-from fedescc.client.intake.quiet import quiet_pydicom
+from fedescc.client.imaging.quiet import quiet_pydicom
 
 
 def test_warnings_and_messages_are_silent_inside_and_heard_outside(caplog: pytest.LogCaptureFixture) -> None:

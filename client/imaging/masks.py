@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.labelmap import on_grid, read_label_map, select_label
-from fedescc.client.intake.structures import Roi, read_structures
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.labelmap import on_grid, read_label_map, select_label
+from fedescc.client.imaging.structures import Roi, read_structures
 from fedescc.common.errors import Refusal
 
 # Planning systems write contour coordinates to 0.01 mm or so; a tenth of the gap between slices is another plane.

@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
+from fedescc.client.imaging.index import FolderIndex, RejectedFile, index_folder
+from fedescc.client.imaging.quiet import quiet_pydicom
+from fedescc.client.imaging.series import DAMAGED_NEARBY, group_series
 from fedescc.client.intake.clinical import PatientRow
 from fedescc.client.intake.eligibility import Scans, decide
-from fedescc.client.intake.index import FolderIndex, RejectedFile, index_folder
-from fedescc.client.intake.quiet import quiet_pydicom
 from fedescc.client.intake.rois import MaskFolder, read_mask_folder
-from fedescc.client.intake.series import DAMAGED_NEARBY, group_series
 from fedescc.client.intake.tensors import Task, write_tensors
 from fedescc.client.intake.timepoints import Choice, choose_series, match_series
 from fedescc.client.site import SiteFile

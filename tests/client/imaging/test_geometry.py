@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedescc.client.intake.geometry import POSITION_REFUSE_MM, Geometry, Stack, stack_geometry
+from fedescc.client.imaging.geometry import POSITION_REFUSE_MM, Geometry, Stack, stack_geometry
 from fedescc.common.errors import Refusal
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.labelmap import _nifti_size, select_label
-from fedescc.client.intake.masks import rasterise, read_nifti_mask, read_rtstruct
-from fedescc.client.intake.structures import Roi, read_structures
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.labelmap import _nifti_size, select_label
+from fedescc.client.imaging.masks import rasterise, read_nifti_mask, read_rtstruct
+from fedescc.client.imaging.structures import Roi, read_structures
 from fedescc.common.errors import Refusal
 
 Factory = Callable[..., Path]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fedescc.client.intake.header import DicomRow, Truncated, read_header
-from fedescc.client.intake.quiet import quiet_pydicom
-from fedescc.client.intake.walk import walk
+from fedescc.client.imaging.header import DicomRow, Truncated, read_header
+from fedescc.client.imaging.quiet import quiet_pydicom
+from fedescc.client.imaging.walk import walk
 from fedescc.common.errors import Refusal
 
 Progress = Callable[[int, int], None]

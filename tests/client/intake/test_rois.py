@@ -12,9 +12,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from fedescc.client.intake.index import index_folder
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.series import Series, group_series
 from fedescc.client.intake.rois import MaskFolder, read_mask_folder
-from fedescc.client.intake.series import Series, group_series
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Roi as StudyRoi
 from fedescc.common.study import read_study

@@ -9,10 +9,10 @@ from typing import Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.header import NATIVE_SYNTAXES, DicomRow
-from fedescc.client.intake.quiet import quiet_pydicom
-from fedescc.client.intake.series import Series
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.header import NATIVE_SYNTAXES, DicomRow
+from fedescc.client.imaging.quiet import quiet_pydicom
+from fedescc.client.imaging.series import Series
 from fedescc.common.errors import Refusal
 
 HuArray = NDArray[np.int16]

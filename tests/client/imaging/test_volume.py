@@ -21,11 +21,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.header import read_header
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.series import group_series
-from fedescc.client.intake.volume import DicomVolume, MemoryVolume, hu_sha256, hu_summary, open_volume, read_slice
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.header import read_header
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.series import group_series
+from fedescc.client.imaging.volume import DicomVolume, MemoryVolume, hu_sha256, hu_summary, open_volume, read_slice
 from fedescc.common.errors import Refusal
 
 Factory = Callable[..., list[Path]]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.preprocess import GridSpec, grid_spec, model_grid, preprocess, roi_centre
-from fedescc.client.intake.series import group_series
-from fedescc.client.intake.volume import MemoryVolume, open_volume
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.preprocess import GridSpec, grid_spec, model_grid, preprocess, roi_centre
+from fedescc.client.imaging.series import group_series
+from fedescc.client.imaging.volume import MemoryVolume, open_volume
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Grid
 

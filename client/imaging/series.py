@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from fedescc.client.intake.geometry import DUPLICATE_MM, Geometry, stack_geometry
-from fedescc.client.intake.header import CT_IMAGE, DicomRow
-from fedescc.client.intake.index import RejectedFile
+from fedescc.client.imaging.geometry import DUPLICATE_MM, Geometry, stack_geometry
+from fedescc.client.imaging.header import CT_IMAGE, DicomRow
+from fedescc.client.imaging.index import RejectedFile
 from fedescc.common.errors import Refusal
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

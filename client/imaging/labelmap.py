@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.intake.geometry import Geometry
-from fedescc.client.intake.itk import simple_itk
+from fedescc.client.imaging.geometry import Geometry
+from fedescc.client.imaging.itk import simple_itk
 from fedescc.common.errors import Refusal
 
 # NIfTI keeps its affine in 32-bit floats: corners of the same grid agree to far better than this part of a voxel.

@@ -7,9 +7,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.matching import MatchedMask, match_masks
-from fedescc.client.intake.series import group_series
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.matching import MatchedMask, match_masks
+from fedescc.client.imaging.series import group_series
 
 Series = Callable[..., list[Path]]
 Structures = Callable[..., Path]

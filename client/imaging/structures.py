@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.intake.header import read_header
-from fedescc.client.intake.quiet import quiet_pydicom
+from fedescc.client.imaging.header import read_header
+from fedescc.client.imaging.quiet import quiet_pydicom
 from fedescc.common.errors import Refusal
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.series import Series, group_series
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.series import Series, group_series
 
 Factory = Callable[..., list[Path]]
 PIXELS = np.zeros((4, 4, 5), dtype=np.uint16)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.series import Series, group_series
 from fedescc.client.intake.clinical import PatientRow
-from fedescc.client.intake.index import index_folder
-from fedescc.client.intake.series import Series, group_series
 from fedescc.client.intake.timepoints import Choice, choose_series, match_series
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal

@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from fedescc.client.intake.header import read_header
-from fedescc.client.intake.index import index_folder
+from fedescc.client.imaging.header import read_header
+from fedescc.client.imaging.index import index_folder
 from fedescc.common.errors import Refusal
 
 Factory = Callable[..., list[Path]]
