@@ -1,5 +1,5 @@
 # Everything runs in .venv, made on first use with the exact versions of constraints.txt.
-# A CUDA machine: TORCH='torch==2.13.0 --index-url INDEX' make demo
+# Another PyTorch build: make demo TORCH='torch==2.13.0 --index-url INDEX', with the index of PyTorch's install page.
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3

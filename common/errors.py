@@ -7,7 +7,8 @@ class Refusal(Exception):
     The command line prints it as one line and exits with code 1; nothing else is lost.
 
     Args:
-        code: short stable identifier in kebab-case, safe to send or log (never patient data).
+        code: short stable identifier, safe to send or log (never patient data); in kebab-case, or in snake_case where
+            it also is a reason in the JSON of ``fedescc-client inspect``.
         what: the value at fault and why it is refused; may name local files, so it stays local.
         todo: what the user should do next.
 

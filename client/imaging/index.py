@@ -74,15 +74,15 @@ def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
         progress: called with (files done, files in all) after each file.
 
     Raises:
-        Refusal: missing_folder, unreadable_folder or empty_folder.
+        Refusal: missing-folder, unreadable_folder or empty-folder.
 
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise Refusal("missing_folder", f"{folder} is no folder", "give the folder that holds the DICOM files")
+        raise Refusal("missing-folder", f"{folder} is no folder", "give the folder that holds the DICOM files")
     paths, unreadable = walk(folder)
     if not paths and not unreadable:
-        raise Refusal("empty_folder", f"{folder} holds no files", "give the folder that holds the DICOM files")
+        raise Refusal("empty-folder", f"{folder} holds no files", "give the folder that holds the DICOM files")
     found: list[DicomRow | MaskFile | RejectedFile] = []
     with quiet_pydicom():
         for done, path in enumerate(paths, start=1):

@@ -45,7 +45,7 @@ def inspect_folder(path: Path, progress: Progress | None = None) -> dict[str, li
         progress: called with (files done, files in all) while headers are read.
 
     Raises:
-        Refusal: missing_folder or empty_folder.
+        Refusal: missing-folder or empty-folder.
 
     """
     index = index_folder(path, progress)

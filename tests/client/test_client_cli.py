@@ -209,7 +209,7 @@ def test_inspect_prints_names_that_are_no_text(folder: Path) -> None:
 
 
 def test_inspect_of_an_empty_or_absent_folder(run: Run, tmp_path: Path) -> None:
-    for folder, reason in ((tmp_path, "empty_folder"), (tmp_path / "absent", "missing_folder")):
+    for folder, reason in ((tmp_path, "empty-folder"), (tmp_path / "absent", "missing-folder")):
         code, out, err = run("inspect", folder)
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert reason in err

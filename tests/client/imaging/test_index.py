@@ -157,9 +157,9 @@ def test_progress_counts_every_file(tmp_path: Path, ct_series: Factory) -> None:
 
 
 def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="empty_folder"):
+    with pytest.raises(Refusal, match="empty-folder"):
         index_folder(tmp_path)
-    with pytest.raises(Refusal, match="missing_folder"):
+    with pytest.raises(Refusal, match="missing-folder"):
         index_folder(tmp_path / "nowhere")
 
 

@@ -180,7 +180,7 @@ def test_progress_is_reported(tmp_path: Path, ct_series: Factory) -> None:
 
 
 def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
-    for folder, code in ((tmp_path, "empty_folder"), (tmp_path / "nowhere", "missing_folder")):
+    for folder, code in ((tmp_path, "empty-folder"), (tmp_path / "nowhere", "missing-folder")):
         with pytest.raises(Refusal) as caught:
             inspect_folder(folder)
         assert caught.value.code == code

@@ -388,7 +388,7 @@ def test_an_empty_site_is_refused_with_its_reasons(hospital: Hospital) -> None:
         (None, "no-images"),
         ({"dicom": "absent"}, "missing-input"),
         ({"dicom": "dicom", "masks": "absent"}, "missing-input"),
-        ({"dicom": "empty"}, "empty_folder"),
+        ({"dicom": "empty"}, "empty-folder"),
     ],
 )
 def test_folders_that_are_not_there_are_refused(hospital: Hospital, images: dict[str, str] | None, code: str) -> None:
