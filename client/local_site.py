@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
+from fedescc.client.intake.eligibility import INCLUDED
 from fedescc.client.learning.evaluate import (
     BELOW_MINIMUM,
     NOT_RELEASED,
@@ -28,6 +29,9 @@ from fedescc.common.recalibration import MAX_EVALUATIONS
 from fedescc.common.study import Study
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
+
+if TYPE_CHECKING:
+    from fedescc.client.learning.dataset import SiteTensors
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +108,7 @@ def _hide_small(sums: CovariateSums, minimum: int) -> CovariateSums:
 
 def _governed_flow(site: LocalSite) -> tuple[wire.Sums, dict[str, str]]:
     """Included, excluded and excluded by rule; one small cell hides the whole breakdown, or a sum would tell it."""
-    excluded = {code: count for code, count in site.cohort.flow.items() if code != "included"}
+    excluded = {code: count for code, count in site.cohort.flow.items() if code != INCLUDED}
     by_rule = flow_counts(site.study, excluded)
     minimum = site.policy.min_class_count
     values: wire.Sums = {"flow_included": len(site.cohort), "flow_excluded": sum(by_rule), "flow_by_rule": by_rule}
@@ -127,23 +131,19 @@ def flow_counts(study: Study, excluded: dict[str, int]) -> list[int]:
 
 def _train(site: LocalSite, request: Request) -> Reply:
     """Evaluate the received model on the validation patients, then train it on the training patients."""
-    from fedescc.client.learning.dataset import SiteTensors
     from fedescc.client.learning.train import train_round
 
-    weights, task = _weights(request), request.task
-    federation = check_model(task["federation"], Federation, "the server's settings")
-    encoding = _encoding(task)
+    federation = check_model(request.task["federation"], Federation, "the server's settings")
     rows = site.cohort.rows("train")
     if len(rows) < site.policy.min_class_count:
         raise Refusal(TOO_FEW, f"{len(rows)} training patients", "an update of so few would speak of single patients")
-    model = _model(site, encoding, weights)
-    tensors = SiteTensors.from_cohort(site.cohort, encoding, rows)
+    model, tensors, _ = _prepared(site, request, "train")
     result = train_round(
         model,
         tensors,
         federation.training,
         seed=federation.seed,
-        round=task["round"],
+        round=request.task["round"],
         rounds=federation.rounds,
         site=site.name,
         mu=federation.strategy.mu,
@@ -206,7 +206,6 @@ def _recalibration(site: LocalSite, request: Request) -> Reply:
 
 def _explanation(site: LocalSite, request: Request) -> Reply:
     """Sums of Shapley values over the test patients; players of too few patients stay out."""
-    from fedescc.client.learning.dataset import SiteTensors
     from fedescc.client.learning.explain import explain
     from fedescc.common.shapley import summarise
 
@@ -214,9 +213,7 @@ def _explanation(site: LocalSite, request: Request) -> Reply:
     rows = site.cohort.rows("test")
     if not may_release(site.cohort.labels[rows], site.policy):
         return site.reply({}, {"counts": BELOW_MINIMUM})
-    encoding = _encoding(request.task)
-    model = _model(site, encoding, _weights(request))
-    tensors = SiteTensors.from_cohort(site.cohort, encoding, rows)
+    model, tensors, encoding = _prepared(site, request, "test")
     explanation = explain(model, tensors, site.study, encoding)
     sums = summarise(explanation.phi, explanation.present)
     enough = _enough(sums.n, len(rows), site.policy.min_class_count)
@@ -240,43 +237,39 @@ def _split_reply(site: LocalSite, request: Request, split: SplitName) -> tuple[w
 
 def site_logits(site: LocalSite, request: Request, split: SplitName) -> Floats:
     """Logits of one split under the received weights; kept until other weights arrive."""
-    from fedescc.client.learning.dataset import SiteTensors
     from fedescc.client.learning.predict import predict_logits
 
-    weights = _weights(request)
     key = (_model_digest(request), split)
     if key not in site._logits:
         site._logits = {old: value for old, value in site._logits.items() if old[0] == key[0]}
-        encoding = _encoding(request.task)
-        rows = site.cohort.rows(split)
-        tensors = SiteTensors.from_cohort(site.cohort, encoding, rows)
-        site._logits[key] = predict_logits(_model(site, encoding, weights), tensors) if len(rows) else np.zeros(0)
+        model, tensors, _ = _prepared(site, request, split)
+        site._logits[key] = predict_logits(model, tensors) if len(tensors) else np.zeros(0)
     return site._logits[key]
 
 
 def _model_digest(request: Request) -> str:
     """Identity of a model: its weights and the encoding of its inputs."""
-    digest = hashlib.sha256(_weights(request).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(_weights(request)).data)
     digest.update(json.dumps(request.task["encoding"], sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def _model(site: LocalSite, encoding: Encoding, weights: NDArray[np.float32]) -> Any:
+def _prepared(site: LocalSite, request: Request, split: SplitName) -> tuple[Any, "SiteTensors", Encoding]:
+    """The received model, a split's patients as its inputs, and the encoding of both."""
+    from fedescc.client.learning.dataset import SiteTensors
     from fedescc.common.model import build_model
 
+    weights = _weights(request)
+    encoding = check_model(request.task["encoding"], Encoding, "the server's encoding")
     model = build_model(site.study, len(encoding.columns), seed=0)  # every weight is overwritten next
     load_parameters(model, weights)
-    return model
+    return model, SiteTensors.from_cohort(site.cohort, encoding, site.cohort.rows(split)), encoding
 
 
 def _weights(request: Request) -> NDArray[np.float32]:
     if request.weights is None:
         raise Refusal("malformed-message", "the request carries no weights", "check the server's version")
     return request.weights
-
-
-def _encoding(task: dict[str, Any]) -> Encoding:
-    return Encoding.model_validate_json(json.dumps(task["encoding"]))
 
 
 _HANDLERS: dict[str, Callable[[LocalSite, Request], Reply]] = {

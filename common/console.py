@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -21,6 +21,7 @@ _PLAIN_INTERVAL_SECONDS = 5.0
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it; typer exits with it too
 
 Advance = Callable[[], None]
+OpenProgress = Callable[[str, int], AbstractContextManager[Advance]]  # as `progress`
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 

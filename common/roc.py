@@ -110,6 +110,13 @@ def checked_scores(y: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], F
     return labels.astype(bool), scores
 
 
+def probability(logit: ArrayLike) -> Floats:
+    """Logistic function, element by element; exact 0 and 1 far out, never an overflow."""
+    from scipy.special import expit
+
+    return np.asarray(expit(logit), dtype=np.float64)
+
+
 def auc(y: ArrayLike, score: ArrayLike) -> Estimate[float]:
     """Mann-Whitney AUC, ties counting 1/2; y 0/1 and score of shape (patients,); see `checked_scores`."""
     return _auc(_exact_placements(y, score))
@@ -148,7 +155,7 @@ def logit_interval(area: Estimate[float], variance: Estimate[float]) -> Estimate
         return Estimate(None, "zero-variance")
     centre = math.log(area.value / (1 - area.value))
     half = Z95 * math.sqrt(variance.value) / (area.value * (1 - area.value))
-    return Estimate((_expit(centre - half), _expit(centre + half)))
+    return Estimate((float(probability(centre - half)), float(probability(centre + half))))
 
 
 def delong_interval(area: Estimate[float], variance: Estimate[float]) -> Estimate[Interval]:
@@ -369,7 +376,3 @@ def _whole_counts(counts: ArrayLike) -> Counts:
 
 def _bad_histogram(what: str) -> Refusal:
     return Refusal("bad-histogram", what, "make every histogram with score_histogram over the same edges")
-
-
-def _expit(x: float) -> float:
-    return 0.5 * (1.0 + math.tanh(0.5 * x))

@@ -19,6 +19,7 @@ from fedescc.common.roc import (
     histogram_auc,
     histogram_delong_variance,
     logit_interval,
+    probability,
     quantile_edges,
     youden_edge,
 )
@@ -141,13 +142,6 @@ def pooled_auc(shares: Iterable[SplitShare]) -> tuple[Estimate[float], Estimate[
     return area, logit_interval(area, histogram_delong_variance(total))
 
 
-def probability_of(logit: float) -> float:
-    """Logistic function of one logit, for display."""
-    from scipy.special import expit
-
-    return float(expit(logit))
-
-
 def _edges(evaluator: Evaluator) -> list[float]:
     """Bin edges at quantiles of the pooled training scores; a plain logit grid where no site releases them."""
     fine = fine_logit_edges()
@@ -166,7 +160,7 @@ def _threshold(shares: Iterable[SplitShare], edges: list[float]) -> float | None
 
 
 def _site_metrics(share: SplitShare, threshold: float) -> dict[str, Any]:
-    shown = probability_of(threshold)
+    shown = float(probability(threshold))
     if share.sums is None:
         return suppressed_record(share.reasons.get("n", NOT_RELEASED), shown)
     low, high = share.estimate("auc_low"), share.estimate("auc_high")
@@ -184,7 +178,7 @@ def _site_metrics(share: SplitShare, threshold: float) -> dict[str, Any]:
 
 
 def _pooled_metrics(evaluator: Evaluator, released: dict[str, SplitShare], threshold: float) -> dict[str, Any]:
-    shown = probability_of(threshold)
+    shown = float(probability(threshold))
     parts = [share.sums for share in released.values() if share.sums is not None]
     if not parts:
         return suppressed_record(NOBODY_RELEASED, shown)

@@ -66,13 +66,15 @@ class Run:
         clock = _Clock()
         statistics = collect_statistics(self.grid, self.roster, self.study, self.federation)
         encoding = statistics.encoding
+        model = build_model(self.study, len(encoding.columns), seed=self.federation.seed)
         task = {
             "federation": self.federation.model_dump(mode="json"),
             "encoding": encoding.model_dump(mode="json"),
         }
         clock.stop("statistics")
-        state = self._train(statistics, task)
-        _save_model(self, out, state.weights, encoding, {})
+        state = self._train(flatten_parameters(model), statistics.patients, task)
+        arrays = split_parameters(parameter_layout(model), state.weights)
+        _save_model(self, out, arrays, encoding, {})
         clock.stop("rounds")
         evaluator = Evaluator(
             self.grid,
@@ -87,13 +89,11 @@ class Run:
         clock.stop("evaluation")
         results = _results(self, statistics, evaluator, evaluation, explanation)
         results["timing"] = {"seconds": clock.seconds}
-        _save_model(self, out, state.weights, encoding, {"threshold_logit": repr(evaluation.threshold)})
+        _save_model(self, out, arrays, encoding, {"threshold_logit": repr(evaluation.threshold)})
         write_json(out / "results.json", results)
         return results
 
-    def _train(self, statistics: Statistics, task: dict[str, Any]) -> ServerState:
-        encoding, seed = statistics.encoding, self.federation.seed
-        weights = flatten_parameters(build_model(self.study, len(encoding.columns), seed=seed))
+    def _train(self, weights: Weights, patients: dict[str, int], task: dict[str, Any]) -> ServerState:
         curve = {"edges": _CURVE_EDGES.tolist(), "threshold": DEFAULT_THRESHOLD}
         request = Request(self.study.sha256, {**task, **curve})
 
@@ -102,7 +102,7 @@ class Run:
             self.records.append(record)
             self.on_round(record)
 
-        return Rounds(self.grid, self.roster, self.federation, request, statistics.patients).run(weights, note)
+        return Rounds(self.grid, self.roster, self.federation, request, patients).run(weights, note)
 
 
 def make_folder(out: Path) -> None:
@@ -173,8 +173,7 @@ def privacy_entry(study: Study) -> dict[str, Any]:
     }
 
 
-def _save_model(run: Run, out: Path, weights: Weights, encoding: Encoding, more: dict[str, str]) -> None:
-    model = build_model(run.study, len(encoding.columns), seed=run.federation.seed)
+def _save_model(run: Run, out: Path, arrays: dict[str, Weights], encoding: Encoding, more: dict[str, str]) -> None:
     metadata = {
         "format": "fedescc-model-1",
         "version": installed_version(),
@@ -185,4 +184,4 @@ def _save_model(run: Run, out: Path, weights: Weights, encoding: Encoding, more:
         "use": "research use only",
         **more,
     }
-    save_safetensors(out / "model.safetensors", split_parameters(parameter_layout(model), weights), metadata)
+    save_safetensors(out / "model.safetensors", arrays, metadata)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
 from fedescc.client.learning.dataset import SiteTensors
-from fedescc.client.learning.evaluate import probability
 from fedescc.client.learning.predict import predict_logits
 from fedescc.client.learning.train import train_round
 from fedescc.common.console import Advance
@@ -23,11 +22,12 @@ from fedescc.common.roc import (
     delong_variance,
     logit_interval,
     paired_delong,
+    probability,
     score_histogram,
     youden_edge,
 )
 from fedescc.common.study import Study
-from fedescc.server.evaluation import DEFAULT_THRESHOLD, probability_of
+from fedescc.server.evaluation import DEFAULT_THRESHOLD
 
 _SPLITS: tuple[SplitName, ...] = ("validation", "test")
 
@@ -119,7 +119,7 @@ def comparator_entry(
     sites = {
         name: exact_record(*test[name], threshold)
         if name in test
-        else suppressed_record(federated[name]["suppressed"]["n"], probability_of(threshold))
+        else suppressed_record(federated[name]["suppressed"]["n"], float(probability(threshold)))
         for name in cohorts
     }
     y, logit = _joined(test)
@@ -130,7 +130,7 @@ def comparator_entry(
 
 def exact_record(y: NDArray[np.int8], logit: Floats, threshold: float) -> dict[str, Any]:
     """METRICS from labels and logits at hand; ``threshold`` is a logit."""
-    shown = probability_of(threshold)
+    shown = float(probability(threshold))
     if not len(y):
         return suppressed_record("no-patients", shown)
     area = auc(y, logit)

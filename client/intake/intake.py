@@ -1,7 +1,6 @@
 """A hospital's files as its cohort: read, judge, prepare, and keep for the next time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from fedescc.client.site import SiteFile
 from fedescc.common import console
 from fedescc.common.errors import Refusal
 from fedescc.common.study import CategoricalVariable, NumericVariable, Study
-
-Progress = Callable[[str, int], AbstractContextManager[console.Advance]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class IntakeResult:
     reused: bool
 
 
-def run_intake(site: SiteFile, study: Study, progress: Progress = console.progress) -> IntakeResult:
+def run_intake(site: SiteFile, study: Study, progress: console.OpenProgress = console.progress) -> IntakeResult:
     """Turn a site's table, CTs and masks into its cohort, or find the one made before.
 
     A patient who fails is excluded under a reason code and counted; nobody else is lost. The result lies under
@@ -104,7 +101,7 @@ def _inputs(site: SiteFile, study: Study) -> list[Path]:
 
 
 def _prepare(
-    site: SiteFile, study: Study, clinical: Clinical, keys: Sequence[str], draft: Path, progress: Progress
+    site: SiteFile, study: Study, clinical: Clinical, keys: Sequence[str], draft: Path, progress: console.OpenProgress
 ) -> Prepared:
     """Judge every patient; with images, those who pass so far are prepared into ``draft`` and judged again."""
     patients = dict(sorted(zip(keys, clinical.rows, strict=True)))

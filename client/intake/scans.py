@@ -1,8 +1,8 @@
 """CTs and masks of all patients: find, choose, judge, and have the eligible ones prepared."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +15,14 @@ from fedescc.client.intake.rois import MaskFolder, read_mask_folder
 from fedescc.client.intake.tensors import Task, write_tensors
 from fedescc.client.intake.timepoints import Choice, choose_series, match_series
 from fedescc.client.site import SiteFile
-from fedescc.common.console import Advance
+from fedescc.common.console import Advance, OpenProgress
 from fedescc.common.study import Study, TimePoint
 
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
 Choices = Mapping[TimePoint, Choice]
 
 
 def prepare_images(
-    site: SiteFile, study: Study, patients: Mapping[str, PatientRow], draft: Path, progress: Progress
+    site: SiteFile, study: Study, patients: Mapping[str, PatientRow], draft: Path, progress: OpenProgress
 ) -> tuple[dict[str, Scans], tuple[str, ...]]:
     """Write images and ROIs of every patient who passes all rules, in the order of ``patients``.
 
@@ -66,7 +65,7 @@ def prepare_images(
 
 
 def _read_folders(
-    site: SiteFile, study: Study, progress: Progress
+    site: SiteFile, study: Study, progress: OpenProgress
 ) -> tuple[FolderIndex, MaskFolder, list[RejectedFile]]:
     """The CT export, all masks, and the folders of masks that could not be listed."""
     assert study.imaging is not None
@@ -81,7 +80,7 @@ def _read_folders(
     return export, read_mask_folder(files, study.imaging.roi, export.rows), lost
 
 
-def _index(folder: Path, description: str, progress: Progress) -> FolderIndex:
+def _index(folder: Path, description: str, progress: OpenProgress) -> FolderIndex:
     """Index a folder under a progress bar, which opens when the number of files is known."""
     with ExitStack() as stack:
         bars: list[Advance] = []

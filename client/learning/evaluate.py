@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.metrics import evaluation_sums
 from fedescc.common.recalibration import recalibrate, recalibration_terms
-from fedescc.common.roc import Estimate, auc, delong_variance, logit_interval, score_histogram
+from fedescc.common.roc import Estimate, auc, delong_variance, logit_interval, probability, score_histogram
 from fedescc.common.wire import Number
 
 BELOW_MINIMUM = "class-count-below-minimum"
@@ -78,13 +78,6 @@ def recalibration_sums(
         values[f"{name}_gradient"] = terms.gradient.tolist()
         values[f"{name}_hessian"] = terms.hessian.ravel().tolist()
     return values, {}
-
-
-def probability(logit: Floats) -> Floats:
-    """Logistic function, stable for large logits."""
-    from scipy.special import expit
-
-    return np.asarray(expit(logit), dtype=np.float64)
 
 
 def _end(interval: Estimate[tuple[float, float]], index: int) -> Estimate[float]:

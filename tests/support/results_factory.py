@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.learning.evaluate import probability, split_sums
+from fedescc.client.learning.evaluate import split_sums
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.federation import Federation
 from fedescc.common.metrics import evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.players import player_names
 from fedescc.common.recalibration import recalibrate
-from fedescc.common.roc import auc, delong_variance, logit_interval
+from fedescc.common.roc import auc, delong_variance, logit_interval, probability
 from fedescc.common.shapley import ShapleySums
 from fedescc.common.study import Study, read_study
 from fedescc.common.wire import installed_version

@@ -8,12 +8,12 @@ from fedescc.client.learning.evaluate import (
     BELOW_MINIMUM,
     NOT_RELEASED,
     may_release,
-    probability,
     recalibration_sums,
     site_estimates,
     split_sums,
 )
 from fedescc.client.site import ReleasePolicy
+from fedescc.common.roc import probability
 
 RNG = np.random.default_rng(4)
 Y = (RNG.random(80) < 0.4).astype(np.int8)
