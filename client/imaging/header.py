@@ -1,10 +1,10 @@
 """One DICOM image's header as a plain row, and where in the file its pixels lie."""
 
+import os
 import struct
-from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from fedescc.common.errors import Refusal
 
@@ -58,44 +58,48 @@ _TAGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DicomRow:
+class DicomRow(NamedTuple):
     """What later steps need of one DICOM image; text is as stored, "" or None where the file has none.
 
-    Fields that may identify a patient are left out of the representation, so that a log cannot hold them.
+    The first fields are an image's own, the others nearly always its series': an index keeps the latter once.
+    The representation leaves out what may identify a patient, so that a log cannot hold it.
 
-    Args:
-        path: the file; ``file`` is the same relative to the indexed folder, with forward slashes.
-        position: Image Position (Patient), mm; orientation: 6 cosines; pixel_spacing: between rows, between columns.
-        slope, intercept: rescale to HU; None where absent or no number.
+    Attributes:
+        root, name: the indexed folder, and the file relative to it as the operating system names it.
+        frame: number of the frame in a multi-frame file, from 1; 0 for a file that is one image.
         pixel_offset: byte at which the value of Pixel Data starts; None in a deflated file.
+        position: Image Position (Patient), mm; orientation: 6 cosines; pixel_spacing: between rows, between columns.
         has_pixels: whether there is a Pixel Data (7FE0,0010) element.
+        frames: Number of Frames (0028,0008) of the file.
+        slope, intercept: rescale to HU; None where absent or no number.
 
     """
 
-    path: Path = field(repr=False)
-    file: str = field(repr=False)
+    root: str
+    name: str
+    frame: int
+    pixel_offset: int | None
+    sop_uid: str
+    instance_number: int | None
+    position: tuple[float, ...] | None
     transfer_syntax: str
     has_pixels: bool
-    pixel_offset: int | None
     sop_class: str
-    sop_uid: str
     series_uid: str
     study_uid: str
     frame_of_reference_uid: str
     modality: str
     image_type: tuple[str, ...]
-    manufacturer: str = field(repr=False)
-    patient_id: str = field(repr=False)
-    accession_number: str = field(repr=False)
-    study_date: str = field(repr=False)
-    acquisition_date: str = field(repr=False)
-    series_description: str = field(repr=False)
+    manufacturer: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+    acquisition_date: str
+    series_description: str
     series_number: int | None
-    instance_number: int | None
     acquisition_number: int | None
     temporal_position: int | None
-    contrast_agent: str = field(repr=False)
+    contrast_agent: str
     kernel: str
     slice_thickness_mm: float | None
     kvp: float | None
@@ -108,7 +112,6 @@ class DicomRow:
     bits_stored: int
     high_bit: int
     signed: bool
-    position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
     slope: float | None
@@ -116,10 +119,32 @@ class DicomRow:
     rescale_type: str
     lossy: bool
 
+    def __repr__(self) -> str:
+        """Modality, frame and matrix: nothing that tells whose image it is."""
+        return f"DicomRow({self.modality}, {self.rows} x {self.columns}, frame {self.frame})"
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.root, self.name)
+
+    @property
+    def file(self) -> str:
+        """The file relative to the indexed folder, as text that can be printed and sent as JSON."""
+        return printable(self.name)
+
     @property
     def patient(self) -> tuple[str, str]:
         """Whose image it is: PatientID and "", or where an anonymiser emptied that, "" and the topmost folder."""
         return (self.patient_id, "") if self.patient_id else ("", top_folder(self.file))
+
+
+OWN_FIELDS = 7  # of DicomRow: those before transfer_syntax
+
+
+def printable(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8 are written out (``\\xd5``)."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class Truncated(Refusal):
@@ -136,18 +161,19 @@ def top_folder(file: str) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def read_header(path: Path, file: str) -> DicomRow:
+def read_header(root: str, name: str) -> DicomRow:
     """The header of one DICOM file; pixels are located, checked for completeness, and not read.
 
     Args:
-        path: a regular file.
-        file: its name relative to the indexed folder.
+        root: the indexed folder.
+        name: a regular file, relative to it.
 
     Raises:
         Truncated: it ends inside its header or its pixels, or is a CT image without pixels.
         Refusal: empty_file, not_dicom, zero_filled or unreadable.
 
     """
+    path, file = Path(root, name), printable(name)
     size = path.stat().st_size
     if size == 0:
         raise Refusal("empty_file", f"{file} is empty", "copy it again")
@@ -160,7 +186,7 @@ def read_header(path: Path, file: str) -> DicomRow:
         stream.seek(0)
         try:
             # Offsets into a deflated file mean nothing before it is inflated.
-            return _parse(stream, path, file, None if DEFLATED.encode() in head else size)
+            return _parse(stream, root, name, None if DEFLATED.encode() in head else size)
         except Refusal:
             raise
         except Exception as error:
@@ -180,7 +206,7 @@ def _plausible(head: bytes) -> bool:
     return has_vr and group == 0x0800  # group 0008, big endian
 
 
-def _parse(stream: BinaryIO, path: Path, file: str, size: int | None) -> DicomRow:
+def _parse(stream: BinaryIO, root: str, name: str, size: int | None) -> DicomRow:
     from pydicom.filereader import read_partial
     from pydicom.tag import BaseTag
 
@@ -199,9 +225,9 @@ def _parse(stream: BinaryIO, path: Path, file: str, size: int | None) -> DicomRo
     dataset = read_partial(stream, stop_when=at_pixels, force=True, specific_tags=list(_TAGS.values()))
     syntax = _transfer_syntax(dataset)
     offset, length = pixels[0] if pixels else (None, 0)
-    row = _row(dataset, path, file, syntax, None if size is None else offset, has_pixels=bool(pixels))
+    row = _row(dataset, root, name, syntax, None if size is None else offset, has_pixels=bool(pixels))
     if cut or _lacks_pixels(row):
-        raise Truncated(f"{file} ends inside its header", row)
+        raise Truncated(f"{row.file} ends inside its header", row)
     if row.pixel_offset is not None and size is not None:
         _check_complete(stream, row, length, size)
     return row
@@ -228,12 +254,13 @@ def _transfer_syntax(dataset: "Dataset") -> str:
     return NATIVE_SYNTAXES[1] if little else NATIVE_SYNTAXES[2]
 
 
-def _row(dataset: "Dataset", path: Path, file: str, syntax: str, offset: int | None, *, has_pixels: bool) -> DicomRow:
+def _row(dataset: "Dataset", root: str, name: str, syntax: str, offset: int | None, *, has_pixels: bool) -> DicomRow:
     value = _Values(dataset)
     text, ascii_text, number, integer = value.text, value.ascii_text, value.number, value.integer
     return DicomRow(
-        path=path,
-        file=file,
+        root=root,
+        name=name,
+        frame=0,
         transfer_syntax=syntax,
         has_pixels=has_pixels,
         pixel_offset=offset,

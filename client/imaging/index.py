@@ -1,13 +1,12 @@
 """Index a folder: one row a DICOM image from its header alone, the masks beside them, a reason for the rest."""
 
-import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from fedescc.client.imaging.header import DicomRow, Truncated, read_header
+from fedescc.client.imaging.header import DicomRow, Truncated, printable, read_header
 from fedescc.client.imaging.quiet import quiet_pydicom
 from fedescc.client.imaging.walk import walk
 from fedescc.common.errors import Refusal
@@ -31,13 +30,26 @@ _MASK_OBJECTS: dict[str, MaskKind] = {
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
-@dataclass(frozen=True)
-class MaskFile:
-    """A file that holds regions of interest; ``file`` is relative to the indexed folder."""
+class MaskFile(NamedTuple):
+    """A file that holds regions of interest; ``root`` and ``name`` as in `DicomRow`."""
 
-    path: Path = field(repr=False)
-    file: str = field(repr=False)
+    root: str
+    name: str
     kind: MaskKind
+
+    def __repr__(self) -> str:
+        """The kind alone: a file's name may tell whose it is."""
+        return f"MaskFile({self.kind})"
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.root, self.name)
+
+    @property
+    def file(self) -> str:
+        """The file relative to the indexed folder, as text that can be printed and sent as JSON."""
+        return printable(self.name)
 
 
 @dataclass(frozen=True)
@@ -86,10 +98,10 @@ def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
     found: list[DicomRow | MaskFile | RejectedFile] = []
     with quiet_pydicom():
         for done, path in enumerate(paths, start=1):
-            found.append(_classify(path, _name(path, folder)))
+            found.append(_classify(str(folder), str(path.relative_to(folder))))
             if progress:
                 progress(done, len(paths))
-    found += [RejectedFile(_name(path, folder), "unreadable_folder") for path in unreadable]
+    found += [RejectedFile(printable(str(path.relative_to(folder))), "unreadable_folder") for path in unreadable]
     return FolderIndex(
         tuple(f for f in found if isinstance(f, DicomRow)),
         tuple(f for f in found if isinstance(f, MaskFile)),
@@ -97,19 +109,15 @@ def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
     )
 
 
-def _name(path: Path, folder: Path) -> str:
-    """The name relative to the folder, as text that can be printed and sent as JSON."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _classify(path: Path, file: str) -> DicomRow | MaskFile | RejectedFile:
+def _classify(root: str, name: str) -> DicomRow | MaskFile | RejectedFile:
+    file = printable(name)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(Path(root, name).stat().st_mode):
             return RejectedFile(file, "not_regular_file")
         kind = next((k for suffix, k in _MASK_SUFFIXES.items() if file.lower().endswith(suffix)), None)
         if kind:
-            return MaskFile(path, file, kind)
-        return _classify_dicom(read_header(path, file))
+            return MaskFile(root, name, kind)
+        return _classify_dicom(read_header(root, name))
     except OSError:
         return RejectedFile(file, "unreadable")
     except Truncated as refusal:
@@ -121,7 +129,7 @@ def _classify(path: Path, file: str) -> DicomRow | MaskFile | RejectedFile:
 def _classify_dicom(row: DicomRow) -> DicomRow | MaskFile | RejectedFile:
     kind = _MASK_OBJECTS.get(row.sop_class) or _MASK_OBJECTS.get(row.modality)
     if kind:
-        return MaskFile(row.path, row.file, kind)
+        return MaskFile(row.root, row.name, kind)
     if row.sop_class == _DICOMDIR:
         return RejectedFile(row.file, "dicomdir")
     if not row.has_pixels and not row.rows:

@@ -45,7 +45,7 @@ def read_structures(path: Path) -> StructureSet:
 
     with quiet_pydicom():
         # pydicom reads a file that was cut short as if the lost contours had never been.
-        read_header(path, path.name)
+        read_header(str(path.parent), path.name)
         try:
             return _structures(dcmread(path, force=True))
         except Exception as error:

@@ -152,7 +152,7 @@ def read_mask_folder(files: Iterable[MaskFile], roi: Roi, rows: Iterable[DicomRo
 
 def _drawing(file: MaskFile, patterns: Mapping[TimePoint, str], present: set[str]) -> Drawing | None:
     try:
-        header, structure = read_header(file.path, file.file), read_structures(file.path)
+        header, structure = read_header(file.root, file.name), read_structures(file.path)
     except Refusal:
         return None
     # The other organs' contours would fill the memory.

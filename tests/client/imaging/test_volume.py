@@ -81,7 +81,7 @@ def test_compressed_syntaxes(
     else:
         dataset.compress(syntax)
     dataset.save_as(tmp_path / "slice", enforce_file_format=True)
-    np.testing.assert_array_equal(read_slice(read_header(tmp_path / "slice", "slice")), stored.astype(int) - 1024)
+    np.testing.assert_array_equal(read_slice(read_header(str(tmp_path), "slice")), stored.astype(int) - 1024)
 
 
 def test_rescale_is_taken_slice_by_slice_and_rounded_to_nearest(tmp_path: Path, ct_series: Factory) -> None:
@@ -140,7 +140,7 @@ def test_refused_series_has_no_volume(tmp_path: Path, ct_series: Factory) -> Non
 def test_missing_rescale_is_refused_by_the_slice_too(tmp_path: Path, ct_slice: Callable[..., pydicom.Dataset]) -> None:
     ct_slice(STORED[0], RescaleSlope=None).save_as(tmp_path / "slice", enforce_file_format=True)
     with pytest.raises(Refusal, match="missing_rescale"):
-        read_slice(read_header(tmp_path / "slice", "slice"))
+        read_slice(read_header(str(tmp_path), "slice"))
 
 
 def test_memory_volume_is_its_array() -> None:

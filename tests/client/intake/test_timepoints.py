@@ -41,7 +41,7 @@ def make(template: Series) -> Make:
         uid: str = "1", reasons: tuple[str, ...] = (), gap: float = 2.0, slices: int = 20, **header: Any
     ) -> Series:
         assert template.geometry is not None
-        rows = tuple(dataclasses.replace(row, **header) for row in template.rows[:slices])
+        rows = tuple(row._replace(**header) for row in template.rows[:slices])
         geometry = dataclasses.replace(
             template.geometry,
             shape_zyx=(slices, 4, 4),
@@ -210,11 +210,11 @@ def test_matching_by_accession_number(make: Make) -> None:
 def test_matching_by_folder_name(make: Make) -> None:
     images = Images(dicom="d", match="folder")
     series = [
-        make("1", file="A/x/1.dcm"),
-        make("2", file="B/A"),
-        make("3", file="A/B/1.dcm"),
-        make("4", file="AB/2024/A/1.dcm"),
-        make("5", file="A"),
+        make("1", name="A/x/1.dcm"),
+        make("2", name="B/A"),
+        make("3", name="A/B/1.dcm"),
+        make("4", name="AB/2024/A/1.dcm"),
+        make("5", name="A"),
     ]
     matched = match_series(series, rows(A=(), B=()), images)
     assert [one.uid for one in matched.by_key["key-A"]] == ["1", "3"]
@@ -224,7 +224,7 @@ def test_matching_by_folder_name(make: Make) -> None:
 
 @pytest.mark.parametrize(("folder", "lost"), [("B", {"key-A", "key-B"}), ("nobody", {"key-A"})])
 def test_a_series_of_files_from_two_patients_goes_to_nobody(make: Make, folder: str, lost: set[str]) -> None:
-    one = make("1", file="A/1.dcm")
-    mixed = dataclasses.replace(one, rows=(*one.rows[:-1], dataclasses.replace(one.rows[-1], file=f"{folder}/1.dcm")))
+    one = make("1", name="A/1.dcm")
+    mixed = dataclasses.replace(one, rows=(*one.rows[:-1], one.rows[-1]._replace(name=f"{folder}/1.dcm")))
     matched = match_series([mixed], rows(A=(), B=()), Images(dicom="d", match="folder"))
     assert (matched.by_key, matched.contested) == ({}, lost)
