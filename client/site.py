@@ -56,6 +56,7 @@ class Images(Strict):
     masks: str | None = None  # folder of masks kept apart from the CT export
     match: Literal["patient_id", "accession", "folder"] = "patient_id"
     accession_columns: tuple[str, ...] = ()  # the table's columns with the CTs' accession numbers
+    overrides: str | None = None  # a person's decisions about single CTs: see intake/overrides.py
 
     @model_validator(mode="after")
     def _accession_needs_columns(self) -> Self:

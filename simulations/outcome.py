@@ -183,7 +183,7 @@ def _pathology(rng: Rng, label: int, site: int) -> dict[str, Value]:
     residual_nodes = not label and (t == "ypT0" or rng.random() < 0.4)
     n = nodes if residual_nodes else 0
     trg = _TRG_COMPLETE[system] if t == "ypT0" else str(rng.choice(list(_TRG_PARTIAL[system])))
-    return {"ypT": t, "ypN": f"ypN{n}", "trg": trg, "trg_system": system}
+    return {"ypT": t, "ypN": f"ypN{n}", "pcr": "yes" if label else "no", "trg": trg, "trg_system": system}
 
 
 def _lose_values(rng: Rng, clinical: dict[str, Value], site: int) -> None:
