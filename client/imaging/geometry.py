@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,10 @@ SPACING_REFUSE_MM = 1e-4
 # A table that is a little off plumb or an axial series reconstructed along the couch is still axial; a reformat is not.
 AXIAL_WARN_DEG = 0.5
 AXIAL_REFUSE_DEG = 5.0
+# No scanner's gantry leans further; a steeper shear is an error in the positions.
+TILT_REFUSE_DEG = 30.0
 
+Tilt = Literal["refuse", "correct"]
 FloatArray = NDArray[np.float64]
 
 
@@ -36,7 +39,9 @@ class Geometry:
         shape_zyx: number of slices, rows and columns.
         spacing_zyx_mm: distance between voxel centres along each axis.
         origin_xyz_mm: centre of voxel (0, 0, 0).
-        direction: 3x3 matrix, row-major; its columns are the image axes x (along a row), y (along a column), z.
+        direction: 3x3 matrix, row-major; its columns are the image axes x (along a row), y (along a column), z. They
+            are unit vectors; z is perpendicular to the others unless the stack is sheared (gantry tilt), where it
+            points from one slice to the next.
 
     """
 
@@ -51,6 +56,13 @@ class Geometry:
         direction: FloatArray = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
         matrix: FloatArray = direction * np.asarray(self.spacing_zyx_mm[::-1])
         return matrix
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the way from slice to slice and the slices' normal; 0 without gantry tilt."""
+        x, y, z = np.asarray(self.direction, dtype=np.float64).reshape(3, 3).T
+        normal = np.cross(x, y)
+        return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(normal, z)), normal @ z)))
 
     def index_to_physical(self, index_xyz: ArrayLike) -> FloatArray:
         """Patient coordinates (..., xyz) in mm of continuous voxel indices (..., xyz)."""
@@ -79,11 +91,14 @@ def stack_geometry(
     spacings: ArrayLike,
     rows: Sequence[int],
     columns: Sequence[int],
+    *,
+    tilt: Tilt = "refuse",
 ) -> Stack:
     """The regular axial grid that n slices form, slices ascending along the image normal.
 
-    Gantry tilt is judged from positions, never from its tag, which exports drop or zero. Overlapping slices
-    (thickness above the gap) are fine: thickness is not used.
+    Voxel (column, row, k) of the grid lies where PS3.3 C.7.6.2.1.1 puts pixel (column, row) of slice k. Gantry tilt is
+    judged from positions, never from its tag, which exports drop or zero. Overlapping slices (thickness above the gap)
+    are fine: thickness is not used.
 
     Args:
         positions: (n, 3) Image Position (Patient) (0020,0032), mm.
@@ -91,11 +106,14 @@ def stack_geometry(
         spacings: (n, 2) Pixel Spacing (0028,0030), mm: between rows (y), then between columns (x).
         rows: n values of Rows (0028,0010).
         columns: n values of Columns (0028,0011).
+        tilt: what to do with a uniform shear of up to ``TILT_REFUSE_DEG``: refuse it, or give the sheared grid with the
+            warning tilt_corrected. Its direction then has a third column that is not perpendicular to the slices and
+            its z spacing is the distance between slices' origins, along that column.
 
     Raises:
         Refusal: too_few_slices, non_finite_geometry, differing_matrix_size, differing_pixel_spacing,
             differing_orientation, invalid_pixel_spacing, invalid_orientation, duplicate_slices, gantry_tilt,
-            non_axial, missing_slices or non_uniform_gap.
+            excessive_tilt, non_uniform_shear, non_axial, missing_slices or non_uniform_gap.
 
     """
     position, orientation, spacing = (np.asarray(v, dtype=np.float64) for v in (positions, orientations, spacings))
@@ -103,20 +121,21 @@ def stack_geometry(
     _check_alike(orientation, spacing, rows, columns)
     if len(position) < 2:
         raise Refusal("too_few_slices", "a single slice has no extent along z", "export the whole series")
-    axes, axes_warnings = _axes(orientation[0])
-    along = position @ axes[2]
-    order = np.argsort(along, kind="stable")
-    position, along = position[order], along[order]
-    gap, gap_warnings = _gap(along, position, axes)
+    # The median does not depend on the order of slices, and is the value itself where all agree.
+    axes, axes_warnings = _axes(np.median(orientation, axis=0))
+    order = np.argsort(position @ axes[2], kind="stable")
+    step, step_warnings = _step(position[order], axes[2], tilt)
+    gap = float(np.linalg.norm(step))
+    first = position[order[0]]
     geometry = Geometry(
         (len(position), int(rows[0]), int(columns[0])),
         (gap, float(spacing[0, 0]), float(spacing[0, 1])),
-        (float(position[0, 0]), float(position[0, 1]), float(position[0, 2])),
-        tuple(float(v) + 0.0 for v in axes.T.ravel()),
+        (float(first[0]), float(first[1]), float(first[2])),
+        tuple(float(v) + 0.0 for v in np.stack([axes[0], axes[1], step / gap]).T.ravel()),
     )
     spread = np.abs(orientation - orientation[0]).max()
     drift = ("orientation_varies",) if spread > ORIENTATION_WARN else ()
-    return Stack(geometry, tuple(int(i) for i in order), axes_warnings + drift + gap_warnings)
+    return Stack(geometry, tuple(int(i) for i in order), axes_warnings + drift + step_warnings)
 
 
 def _check_finite(*values: FloatArray) -> None:
@@ -153,7 +172,9 @@ def _axes(orientation: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
     return np.stack([row, column, np.cross(row, column)]), warnings
 
 
-def _gap(along: FloatArray, position: FloatArray, axes: FloatArray) -> tuple[float, tuple[str, ...]]:
+def _step(position: FloatArray, normal: FloatArray, tilt: Tilt) -> tuple[FloatArray, tuple[str, ...]]:
+    """Vector from one slice's position to the next, of positions that ascend along the normal."""
+    along = (position - position[0]) @ normal
     gaps = np.diff(along)
     if gaps.min() < DUPLICATE_MM:
         raise Refusal(
@@ -161,27 +182,49 @@ def _gap(along: FloatArray, position: FloatArray, axes: FloatArray) -> tuple[flo
             f"two of {len(position)} slices lie within {DUPLICATE_MM} mm of each other",
             "export one reconstruction and one copy of it",
         )
-    off_axis = position - position[0] - np.outer(along - along[0], axes[2])
-    drift = float(np.linalg.norm(off_axis, axis=1).max())
+    sideways = position - position[0] - np.outer(along, normal)
+    drift = float(np.linalg.norm(sideways, axis=1).max())
+    line, warnings = normal, tuple[str, ...]()
     if drift > POSITION_REFUSE_MM:
-        step = position[-1] - position[0]
-        angle = np.degrees(np.arctan2(np.linalg.norm(off_axis[-1]), step @ axes[2]))
+        shear = sideways[-1] / along[-1]
+        drift = float(np.linalg.norm(sideways - np.outer(along, shear), axis=1).max())
+        line, warnings = normal + shear, _check_tilt(shear, drift, tilt)
+    warnings += _check_axial(normal, line)
+    step = line * (along[-1] / (len(along) - 1))
+    uneven = float(np.abs(along - np.arange(len(along)) * (step @ normal)).max() * np.linalg.norm(line))
+    if uneven > POSITION_REFUSE_MM:
+        _refuse_uneven(gaps * np.linalg.norm(line))
+    return step, warnings + (("positions_rounded",) if max(drift, uneven) > POSITION_WARN_MM else ())
+
+
+def _check_tilt(shear: FloatArray, off_line_mm: float, tilt: Tilt) -> tuple[str, ...]:
+    """Judge a shear: mm sideways for each mm along the normal, and how far positions stray from that line."""
+    angle = float(np.degrees(np.arctan(np.linalg.norm(shear))))
+    if off_line_mm > POSITION_REFUSE_MM:
+        raise Refusal(
+            "non_uniform_shear",
+            f"slices are shifted sideways, up to {off_line_mm:.2f} mm off one line",
+            "choose a series whose slices lie in line",
+        )
+    if tilt == "refuse":
         raise Refusal(
             "gantry_tilt",
-            f"slices are sheared by {angle:.2f} degrees ({drift:.2f} mm)",
+            f"slices are sheared by {angle:.2f} degrees",
+            "use a series reconstructed without gantry tilt, or let the study correct tilt",
+        )
+    if angle > TILT_REFUSE_DEG:
+        raise Refusal(
+            "excessive_tilt",
+            f"slices are sheared by {angle:.1f} degrees, above {TILT_REFUSE_DEG:g}",
             "use a series reconstructed without gantry tilt",
         )
-    axial_warnings = _check_axial(axes[2])
-    gap = float(along[-1] - along[0]) / (len(along) - 1)
-    uneven = float(np.abs(along - along[0] - gap * np.arange(len(along))).max())
-    if uneven > POSITION_REFUSE_MM:
-        _refuse_uneven(gaps)
-    rounded = ("positions_rounded",) if max(drift, uneven) > POSITION_WARN_MM else ()
-    return gap, axial_warnings + rounded
+    return ("tilt_corrected",)
 
 
-def _check_axial(normal: FloatArray) -> tuple[str, ...]:
-    angle = float(np.degrees(np.arccos(min(1.0, abs(float(normal[2]))))))
+def _check_axial(normal: FloatArray, line: FloatArray) -> tuple[str, ...]:
+    """Judge how far the slices, or where they are tilted the couch's way through them, are from axial."""
+    cosine = max(abs(float(normal[2])), abs(float(line[2])) / float(np.linalg.norm(line)))
+    angle = float(np.degrees(np.arccos(min(1.0, cosine))))
     if angle > AXIAL_REFUSE_DEG:
         raise Refusal("non_axial", f"image normal is {angle:.1f} degrees off the z axis", "choose an axial series")
     return ("oblique",) if angle > AXIAL_WARN_DEG else ()

@@ -82,7 +82,7 @@ def _series_entry(series: Series, hu: HuSummary | None) -> dict[str, Any]:
         "series_uid": series.uid,
         "modality": first.modality,
         "manufacturer": vendor(first.manufacturer),
-        "files": len(series.rows),
+        "files": series.files,
         "verdict": series.verdict,
         "reasons": list(series.reasons),
         "warnings": list(series.warnings),

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.header import NATIVE_SYNTAXES, DicomRow
-from fedescc.client.imaging.quiet import quiet_pydicom
+from fedescc.client.imaging.header import DicomRow
+from fedescc.client.imaging.pixels import stored_values
 from fedescc.client.imaging.series import Series
 from fedescc.common.errors import Refusal
 
@@ -61,16 +61,16 @@ class MemoryVolume:
 
 @dataclass(frozen=True)
 class DicomVolume:
-    """A volume whose slices are DICOM files, ``rows`` ascending along the normal."""
+    """A volume whose slices are DICOM files or frames of them, ``rows`` ascending along the normal."""
 
     rows: tuple[DicomRow, ...]
     geometry: Geometry
 
     def slices(self, lo: int, hi: int) -> HuArray:
-        """HU of slices lo to hi - 1, shape (hi - lo, rows, columns); only those files are read.
+        """HU of slices lo to hi - 1, shape (hi - lo, rows, columns); only those are read.
 
         Raises:
-            Refusal: pixel_decode_failed or hu_out_of_range.
+            Refusal: pixel_decode_failed, sign_contradicted or hu_out_of_range.
 
         """
         out = np.empty((hi - lo, *self.geometry.shape_zyx[1:]), dtype=np.int16)
@@ -93,19 +93,18 @@ def open_volume(series: Series) -> DicomVolume:
 
 
 def read_slice(row: DicomRow) -> HuArray:
-    """HU (y, x) of one image: stored value x Rescale Slope + Rescale Intercept, rounded to nearest (half to even).
+    """HU (y, x) of one image or frame: stored value x Rescale Slope + Rescale Intercept, rounded half to even.
 
-    Pixel padding keeps the value it is stored with. All transfer syntaxes that an installed decoder covers: native
-    little and big endian, deflated, RLE, JPEG (lossless too), JPEG-LS, JPEG 2000.
+    Pixel padding keeps the value it is stored with. Native little and big endian, deflated, RLE, JPEG (lossless too),
+    JPEG-LS, JPEG 2000 and high-throughput JPEG 2000 are read.
 
     Raises:
-        Refusal: missing_rescale, pixel_decode_failed or hu_out_of_range.
+        Refusal: missing_rescale, pixel_decode_failed, sign_contradicted or hu_out_of_range.
 
     """
     if row.slope is None or row.intercept is None:
         raise Refusal("missing_rescale", f"{row.file} has no rescale to HU", "export the original series")
-    stored = _significant_bits(_stored_values(row), row)
-    hu = _rescale(stored, row.slope, row.intercept)
+    hu = _rescale(stored_values(row), row.slope, row.intercept)
     low, high = hu.min(), hu.max()
     if not (_INT16.min <= low and high <= _INT16.max):
         raise Refusal("hu_out_of_range", f"{row.file}: HU from {low:.0f} to {high:.0f}", "check its rescale tags")
@@ -143,48 +142,6 @@ def blocks(volume: CtVolume) -> Iterator[HuArray]:
     count = volume.geometry.shape_zyx[0]
     for lo in range(0, count, _SLICES_AT_ONCE):
         yield volume.slices(lo, min(lo + _SLICES_AT_ONCE, count))
-
-
-def _stored_values(row: DicomRow) -> NDArray[np.integer]:
-    """Stored pixel values (y, x) before the unused bits are dealt with."""
-    shape = (row.rows, row.columns)
-    try:
-        native = row.pixel_offset is not None and row.transfer_syntax in NATIVE_SYNTAXES and row.bits_allocated == 16
-        stored = _read_native(row) if native else _decode(row)
-        return stored.reshape(shape)
-    except Exception as error:
-        raise Refusal(
-            "pixel_decode_failed", f"{row.file}: {type(error).__name__}", "export it again, uncompressed"
-        ) from error
-
-
-def _read_native(row: DicomRow) -> NDArray[np.integer]:
-    # Straight from the file at the offset the index found: parsing the header again would cost more than the pixels.
-    order = ">" if row.transfer_syntax == NATIVE_SYNTAXES[2] else "<"
-    dtype = np.dtype(f"{order}{'i' if row.signed else 'u'}2")
-    assert row.pixel_offset is not None
-    return np.fromfile(row.path, dtype=dtype, count=row.rows * row.columns, offset=row.pixel_offset)
-
-
-def _decode(row: DicomRow) -> NDArray[np.integer]:
-    from pydicom import dcmread
-    from pydicom.uid import UID
-
-    with quiet_pydicom():
-        dataset = dcmread(row.path, force=True)
-        dataset.file_meta.TransferSyntaxUID = UID(row.transfer_syntax)
-        pixels: NDArray[np.integer] = dataset.pixel_array
-        return pixels
-
-
-def _significant_bits(stored: NDArray[np.integer], row: DicomRow) -> NDArray[np.integer]:
-    """Drop what lies above Bits Stored (old overlays) and extend the sign (PS3.5 8.1.1)."""
-    unused = row.bits_allocated - row.bits_stored
-    if unused <= 0:
-        return stored
-    native = stored.astype(stored.dtype.newbyteorder("="))
-    values: NDArray[np.integer] = (native << unused) >> unused
-    return values
 
 
 def _rescale(stored: NDArray[np.integer], slope: float, intercept: float) -> NDArray[np.int32] | NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 from fedescc.client.imaging.index import index_folder
 from fedescc.client.imaging.inspection import inspect_folder
@@ -109,13 +110,41 @@ def test_tensor_of_a_real_series_is_the_same_from_files_and_memory(real_data: Pa
     assert 0 <= one.image.min() < one.image.max() <= 1
 
 
-def test_pydicoms_own_test_files_are_all_handled() -> None:
-    folder = Path(pydicom.__file__).parent / "data" / "test_files"
-    report = inspect_folder(folder)
-    accepted = [series for series in report["series"] if series["verdict"] == "accepted"]
-    assert all(series["modality"] == "CT" and series["hu"] for series in accepted)
-    assert all(one["reasons"] for one in report["series"] if one["verdict"] == "refused")
-    files = sum(series["files"] for series in report["series"])
-    sources = {mask["source"] for mask in report["masks"]}
-    everything = [path for path in folder.rglob("*") if path.is_file()]
-    assert files + len(sources) + len(report["rejected_files"]) == len(everything)
+def test_tilt_of_fourteen_degrees_is_corrected_where_asked(real_data: Path) -> None:
+    """Every voxel stays where its own header puts it; the tag (0018,1120) is not asked."""
+    (series,) = group_series(index_folder(real_data / "siemens_tilt14").rows, tilt="correct")
+    assert (series.verdict, series.warnings) == ("accepted", ("tilt_corrected",))
+    assert series.geometry is not None
+    assert series.geometry.tilt_deg == pytest.approx(14.0, abs=0.05)
+    volume = open_volume(series)
+    for k, row in enumerate(series.rows):
+        dataset = pydicom.dcmread(row.path)
+        np.testing.assert_array_equal(
+            volume.slices(k, k + 1)[0], dataset.pixel_array * dataset.RescaleSlope + dataset.RescaleIntercept
+        )
+        along_row, along_column = np.reshape([float(v) for v in dataset.ImageOrientationPatient], (2, 3))
+        dy, dx = (float(v) for v in dataset.PixelSpacing)
+        for column, line in ((0, 0), (511, 0), (0, 511), (511, 511), (250, 260)):
+            place = np.array([float(v) for v in dataset.ImagePositionPatient])
+            place = place + along_row * dx * column + along_column * dy * line
+            assert series.geometry.index_to_physical([column, line, k]) == pytest.approx(place, abs=2e-3)
+
+
+def test_tilted_voxels_resampled_by_simpleitk_are_those_of_the_slices(real_data: Path) -> None:
+    """At the slices' own voxel centres, computed from the headers alone, the sheared grid gives back the stored HU."""
+    (series,) = group_series(index_folder(real_data / "siemens_tilt14").rows, tilt="correct")
+    assert series.geometry is not None
+    hu = open_volume(series).slices(0, 4)
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing(series.geometry.spacing_zyx_mm[::-1])
+    image.SetOrigin(series.geometry.origin_xyz_mm)
+    image.SetDirection(series.geometry.direction)
+    rng = np.random.default_rng(0)
+    for k, row in enumerate(series.rows):
+        along_row, along_column = np.reshape(row.orientation, (2, 3))
+        assert row.position is not None
+        assert row.pixel_spacing is not None
+        for line, column in rng.integers(0, 512, (50, 2)).tolist():
+            place = np.add(row.position, along_row * row.pixel_spacing[1] * column)
+            place = place + along_column * row.pixel_spacing[0] * line
+            assert image[image.TransformPhysicalPointToIndex(place.tolist())] == hu[k, line, column]

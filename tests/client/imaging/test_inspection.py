@@ -143,7 +143,7 @@ def test_masks_that_fit_nothing_say_why(tmp_path: Path, ct_series: Factory) -> N
     assert {name: mask["reasons"] for name, mask in masks_in(tmp_path).items()} == {
         "empty.nii": ["empty_roi"],
         "broken.nii": ["mask_unreadable"],
-        "later.nrrd": ["unsupported_mask_format"],
+        "later.nrrd": ["mask_unreadable"],
         "elsewhere.nii": ["other_geometry"],
     }
 
@@ -184,3 +184,11 @@ def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
         with pytest.raises(Refusal) as caught:
             inspect_folder(folder)
         assert caught.value.code == code
+
+
+def test_files_are_counted_once_whatever_they_hold(tmp_path: Path, ct_series: Factory) -> None:
+    first = ct_series(tmp_path, STORED)[0]
+    (tmp_path / "copy").write_bytes(first.read_bytes())
+    (series,) = inspect_folder(tmp_path)["series"]
+    assert (series["verdict"], series["files"], series["shape_zyx"]) == ("accepted", 5, [4, 6, 7])
+    assert series["warnings"] == ["duplicate_files_dropped"]

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import SecondaryCaptureImageStorage
+from enhanced_ct import Groups, write_enhanced_ct
 
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.geometry import Tilt
+from fedescc.client.imaging.header import DicomRow, read_header
+from fedescc.client.imaging.index import RejectedFile, index_folder
+from fedescc.client.imaging.multiframe import frame_rows
 from fedescc.client.imaging.series import Series, group_series
 
 Factory = Callable[..., list[Path]]
@@ -32,35 +35,6 @@ def test_series_is_accepted_with_slices_in_order(tmp_path: Path, ct_series: Fact
     assert [row.file for row in series.rows] == ["d", "a", "c", "b"]
     assert series.geometry is not None
     assert series.geometry.shape_zyx == (4, 4, 5)
-
-
-@pytest.mark.parametrize(
-    ("tags", "code"),
-    [
-        ({"Modality": "PT"}, "modality_not_ct"),
-        ({"SOPClassUID": SecondaryCaptureImageStorage}, "secondary_capture"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}, "not_ct_image"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]}, "derived_reformat"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MPR"]}, "derived_reformat"),
-        ({"NumberOfFrames": 2, "Rows": 2}, "multi_frame"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "not_monochrome"),
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "Columns": 1}, "not_monochrome"),
-        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "not_16_bit"),
-        ({"BitsStored": 12, "HighBit": 15}, "unsupported_bit_layout"),
-        ({"ImagePositionPatient": None}, "missing_geometry"),
-        ({"PixelSpacing": None}, "missing_geometry"),
-        ({"RescaleSlope": None}, "missing_rescale"),
-        ({"RescaleIntercept": None}, "missing_rescale"),
-        ({"RescaleSlope": 0}, "invalid_rescale"),
-        ({"RescaleType": "ED"}, "rescale_type_not_hu"),
-    ],
-)
-def test_what_is_no_axial_ct_in_hu_is_refused(
-    tmp_path: Path, ct_series: Factory, tags: dict[str, Any], code: str
-) -> None:
-    ct_series(tmp_path, PIXELS, per_slice=lambda _: tags)
-    assert code in only(tmp_path).reasons
 
 
 def test_image_without_pixels_is_refused(tmp_path: Path, ct_slice: Callable[..., pydicom.Dataset]) -> None:
@@ -93,10 +67,9 @@ def test_thick_overlapping_slices_are_accepted(tmp_path: Path, ct_series: Factor
 
 def test_missing_and_duplicate_slices_are_refused(tmp_path: Path, ct_series: Factory) -> None:
     paths = ct_series(tmp_path, PIXELS)
-    copy = tmp_path / "copy"
-    copy.write_bytes(paths[1].read_bytes())
+    ct_series(tmp_path, PIXELS[:1], names=["again"])
     assert only(tmp_path).reasons == ("duplicate_slices",)
-    copy.unlink()
+    (tmp_path / "again").unlink()
     paths[1].unlink()
     assert only(tmp_path).reasons == ("missing_slices",)
 
@@ -134,6 +107,7 @@ def test_two_volumes_in_one_place_under_one_uid_are_parted(
         {"orientation": (0, 1, 0, 0, 0, -1)},
         {"Rows": 5, "Columns": 4},
         {"FrameOfReferenceUID": "1.2.3.6"},
+        {"PixelSpacing": [0.9, 0.9]},
     ],
 )
 def test_stray_image_under_the_uid_does_not_spoil_the_volume(
@@ -231,3 +205,122 @@ def test_a_file_that_says_nothing_concerns_its_whole_folder(
     ct_series(flat / "other", PIXELS, PatientID="C", SeriesInstanceUID="4", names=[f"{k}.dcm" for k in range(4)])
     (flat / name).write_bytes(content)
     assert near(flat) == ({"A1", "A2", "B3"} if concerns else set())
+
+
+def test_absent_file_that_a_directory_names_concerns_its_series(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "a", PIXELS)
+    ct_series(tmp_path / "b", PIXELS, SeriesInstanceUID="1.9")
+    lost = RejectedFile("a/0004", "missing_from_media", "PAT-1", "1.2.3.4")
+    warned = [one.uid for one in group_series(index_folder(tmp_path).rows, [lost]) if one.warnings]
+    assert warned == ["1.2.3.4"]
+
+
+def test_a_whole_export_twice_is_one_volume_with_a_warning(tmp_path: Path, ct_series: Factory) -> None:
+    for path in ct_series(tmp_path / "a", PIXELS):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        (tmp_path / "b" / path.name).write_bytes(path.read_bytes())
+    series = only(tmp_path)
+    assert (series.verdict, series.warnings) == ("accepted", ("duplicate_files_dropped",))
+    assert [row.file for row in series.rows] == [f"a/000{k}" for k in range(4)]
+    assert [row.file for row in series.copies] == [f"b/000{k}" for k in range(4)]
+    assert series.files == 8
+
+
+def test_copies_are_kept_with_the_volume_they_are_of(tmp_path: Path, ct_series: Factory) -> None:
+    soft = ct_series(tmp_path / "soft", PIXELS, ConvolutionKernel="B30f")
+    ct_series(tmp_path / "lung", PIXELS, ConvolutionKernel="B70f")
+    (tmp_path / "again").write_bytes(soft[2].read_bytes())
+    found = {one.rows[0].kernel: one for one in volumes(tmp_path)}
+    assert {kernel: (one.verdict, len(one.copies)) for kernel, one in found.items()} == {
+        "B30f": ("accepted", 1),
+        "B70f": ("accepted", 0),
+    }
+
+
+@pytest.mark.parametrize("tilt", ["refuse", "correct"])
+def test_gantry_tilt_is_corrected_only_where_asked(tmp_path: Path, ct_series: Factory, tilt: Tilt) -> None:
+    lean = [1, 0, 0, 0, float(np.cos(0.2)), float(np.sin(0.2))]
+    ct_series(tmp_path, PIXELS, ImageOrientationPatient=lean)
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [-10, -20, 30 + 2 * int(path.name)]
+        dataset.save_as(path)
+    (series,) = group_series(index_folder(tmp_path).rows, tilt=tilt)
+    if tilt == "refuse":
+        assert (series.reasons, series.geometry) == (("gantry_tilt",), None)
+    else:
+        assert series.geometry is not None
+        assert (series.reasons, series.warnings) == ((), ("tilt_corrected",))
+        assert series.geometry.tilt_deg == pytest.approx(np.degrees(0.2), abs=1e-4)
+
+
+def test_bolus_tracking_is_left_out_and_spoils_nothing(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "ct", PIXELS)
+    times = {"per_slice": lambda k: {"AcquisitionNumber": k}, "SeriesInstanceUID": "1.9"}
+    ct_series(tmp_path / "bolus", np.zeros((9, 4, 5), np.uint16), gap=0.0, **times)
+    found = {one.uid: one for one in volumes(tmp_path)}
+    assert found["1.2.3.4"].verdict == "accepted"
+    assert (found["1.9"].reasons, found["1.9"].geometry) == (("bolus_tracking",), None)
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [({"SliceThickness": 1.0}, "gap_above_thickness"), ({"PixelPaddingValue": 1000}, "padding_above_air")],
+)
+def test_doubts_from_numbers_are_warned_of(tmp_path: Path, ct_series: Factory, tags: dict[str, Any], code: str) -> None:
+    ct_series(tmp_path, PIXELS, **tags)
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", (code,))
+
+
+def test_every_second_slice_lost_is_warned_of(tmp_path: Path, ct_series: Factory) -> None:
+    paths = ct_series(tmp_path, np.zeros((8, 4, 5), np.uint16), per_slice=lambda k: {"InstanceNumber": 20 - k})
+    assert only(tmp_path).warnings == ()
+    for path in paths[1::2]:
+        path.unlink()
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", ("instance_numbers_skip",))
+
+
+def frames(path: Path, stored: np.ndarray, **options: Any) -> tuple[DicomRow, ...]:
+    return frame_rows(read_header(str(path.parent), write_enhanced_ct(path, stored, **options).name))
+
+
+def test_enhanced_multi_frame_is_accepted_as_one_file(tmp_path: Path) -> None:
+    (series,) = group_series(frames(tmp_path / "e", PIXELS)[::-1])
+    assert (series.verdict, series.reasons, series.warnings, series.files) == ("accepted", (), (), 1)
+    assert [row.frame for row in series.rows] == [1, 2, 3, 4]
+    assert series.geometry is not None
+    assert series.geometry.shape_zyx == (4, 4, 5)
+    assert series.geometry.spacing_zyx_mm == (2.0, 0.8, 0.7)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda half: {"FrameContentSequence": {"TemporalPositionIndex": half}},
+        lambda half: {"FrameContentSequence": {"FrameAcquisitionNumber": half}},
+        lambda half: {"CTReconstructionSequence": {"ConvolutionKernel": f"B{half}0f"}},
+        lambda half: {"CTImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "VOLUME", f"E{half}"]}},
+    ],
+)
+def test_phases_of_a_multi_frame_object_are_parted(tmp_path: Path, own: Callable[[int], Groups]) -> None:
+    def groups(k: int) -> Groups:
+        place = {"PlanePositionSequence": {"ImagePositionPatient": [0, 0, 2.0 * (k // 2)]}}
+        return place | own(3 + k % 2)
+
+    parts = group_series(frames(tmp_path / "e", np.zeros((8, 4, 5), np.uint16), per_frame=groups))
+    assert [(part.verdict, [row.frame for row in part.rows]) for part in parts] == [
+        ("accepted", [1, 3, 5, 7]),
+        ("accepted", [2, 4, 6, 8]),
+    ]
+
+
+def test_multi_frame_object_twice_is_one_volume(tmp_path: Path) -> None:
+    rows = frames(tmp_path / "a", PIXELS) + frames(tmp_path / "b", PIXELS)
+    (series,) = group_series(rows)
+    assert (series.verdict, series.warnings, series.files) == ("accepted", ("duplicate_files_dropped",), 2)
+
+
+def test_multi_frame_object_that_was_not_taken_apart_is_refused(tmp_path: Path) -> None:
+    row = read_header(str(tmp_path), write_enhanced_ct(tmp_path / "e", PIXELS).name)
+    (series,) = group_series([row])
+    assert "multi_frame" in series.reasons

@@ -1,6 +1,7 @@
 """HU, exactly, from every encoding."""
 
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from enhanced_ct import Groups, write_enhanced_ct
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openjpeg.utils import encode_array
@@ -179,3 +181,37 @@ def test_every_ct_file_of_pydicom_reads_as_pydicom_reads_it() -> None:
         np.testing.assert_array_equal(hu, expected, err_msg=row.file)
         compared += 1
     assert compared >= 10
+
+
+def test_multi_frame_object_is_the_volume_of_its_frames(tmp_path: Path) -> None:
+    """Frames stored from top to bottom, each with its own rescale; only those asked for are read."""
+    stored = STORED[:6]
+    slopes = 1 + np.arange(6) % 2
+
+    def groups(k: int) -> Groups:
+        return {
+            "PlanePositionSequence": {"ImagePositionPatient": [0, 0, -2.0 * k]},
+            "PixelValueTransformationSequence": {"RescaleSlope": int(slopes[k]), "RescaleIntercept": -10 * k},
+        }
+
+    write_enhanced_ct(tmp_path / "e", stored, per_frame=groups)
+    (series,) = group_series(index_folder(tmp_path).rows)
+    assert (series.verdict, series.warnings, series.files) == ("accepted", ("rescale_varies",), 1)
+    expected = stored.astype(int) * slopes[:, None, None] - 10 * np.arange(6)[:, None, None]
+    volume = open_volume(series)
+    np.testing.assert_array_equal(volume.slices(0, 6), expected[::-1])
+    np.testing.assert_array_equal(volume.slices(2, 4), expected[::-1][2:4])
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
+    """One slice of a file of 8 MB takes about a slice."""
+    stored = np.zeros((64, 256, 256), np.uint16)
+    write_enhanced_ct(tmp_path / "e", stored)
+    (series,) = group_series(index_folder(tmp_path).rows)
+    volume = open_volume(series)
+    volume.slices(0, 1)
+    tracemalloc.start()
+    volume.slices(40, 41)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * stored[0].nbytes
