@@ -1,9 +1,6 @@
-"""Label maps from image files, voxel for voxel on a CT's grid."""
+"""Label maps from image files (NIfTI, NRRD, MetaImage), voxel for voxel on a CT's grid."""
 
-import gzip
-import struct
-import zlib
-from math import isfinite, prod
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,97 +9,141 @@ from numpy.typing import NDArray
 
 from fedescc.client.imaging.geometry import Geometry
 from fedescc.client.imaging.itk import simple_itk
+from fedescc.client.imaging.metaimage import check_metaimage, read_meta_header
+from fedescc.client.imaging.nifti import check_affines, check_nifti, nifti_affines
+from fedescc.client.imaging.nrrd import check_nrrd, nrrd_segments, read_nrrd_header
+from fedescc.client.imaging.placement import align_volume, paste
 from fedescc.common.errors import Refusal
 
-# NIfTI keeps its affine in 32-bit floats: corners of the same grid agree to far better than this part of a voxel.
-GRID_REFUSE_VOXELS = 0.02
-_CHUNK = 1 << 20
+_ITK_READERS = {
+    ".nii": "NiftiImageIO",
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
+_ENDINGS = (".nii.gz", ".seg.nrrd", *_ITK_READERS)
 
 
-def read_label_map(path: Path) -> tuple[NDArray[Any], Geometry]:
-    """Values (z, y, x) and grid (LPS) of a 3-D NIfTI file.
+@dataclass(frozen=True)
+class Label:
+    """One ROI of a label map: a label in a layer of it, or all that is not 0 where ``label`` is None.
+
+    ``part`` says that the file may hold a part of its CT's voxels only, as 3D Slicer crops segmentations.
+    """
+
+    path: Path = field(repr=False)
+    name: str = field(repr=False)
+    label: int | None = None
+    layer: int = 0
+    part: bool = False
+
+
+def stem(file_name: str) -> str:
+    """A label map's file name without its endings."""
+    return next((file_name[: -len(end)] for end in _ENDINGS if file_name.lower().endswith(end)), file_name)
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """The ROIs of a label map, from its header: the segments of 3D Slicer by name, else one named like the file.
 
     Raises:
-        Refusal: mask_truncated, mask_unreadable or mask_not_3d.
+        Refusal: what ``read_nrrd_header`` refuses.
 
     """
-    _check_whole(path)
-    itk = simple_itk()
+    if path.suffix.lower() in {".nrrd", ".nhdr"} and (segments := nrrd_segments(read_nrrd_header(path))):
+        return tuple(Label(path, one.name, one.label, one.layer, part=True) for one in segments)
+    return (Label(path, stem(path.name)),)
+
+
+def check_grid(label: Label, geometry: Geometry) -> None:
+    """Refuse a label map that does not lie on a CT's grid, from its header alone.
+
+    Raises:
+        Refusal: other_geometry, mask_not_3d, mask_unreadable, mask_truncated, mask_detached or
+            mask_orientation_unclear.
+
+    """
+    align_volume(_read_grid(label), geometry, part=label.part)
+
+
+def place_label(label: Label, geometry: Geometry) -> NDArray[np.bool_]:
+    """Mask (z, y, x) of one ROI on a CT's grid.
+
+    Axes may be flipped or permuted against the CT's, as dcm2niix flips rows; nothing is interpolated.
+
+    Raises:
+        Refusal: what ``check_grid`` refuses, mask_not_integer, several_labels, empty_roi, roi_truncated or
+            unsupported_mask_format.
+
+    """
+    placement = align_volume(_read_grid(label), geometry, part=label.part)
+    marked = select_label(_read_values(label), label.path.name, label.label)
+    mask = np.zeros(geometry.shape_zyx, dtype=np.bool_)
+    paste(marked, placement, mask)
+    return mask
+
+
+def _read_grid(label: Label) -> Geometry:
+    path = label.path
+    affines = None
+    if _format(path) == "NiftiImageIO":
+        affines = nifti_affines(path)
+    elif _format(path) == "NrrdImageIO":
+        read_nrrd_header(path)
+    else:
+        read_meta_header(path)
+    reader = _reader(path)
     try:
-        image = itk.ReadImage(str(path))
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        _check_whole(path)
+        raise Refusal("mask_unreadable", f"{path.name} cannot be read", "save the mask again") from error
+    # Layers are there for segments that overlap; a label map without segments has one.
+    if reader.GetDimension() != 3 or (reader.GetNumberOfComponents() != 1 and label.label is None):
+        raise Refusal("mask_not_3d", f"{path.name} has {reader.GetDimension()} dimensions", "save one 3-D label map")
+    shape, spacing = reader.GetSize()[::-1], reader.GetSpacing()[::-1]
+    grid = Geometry(shape, spacing, reader.GetOrigin(), reader.GetDirection())
+    if affines is not None:
+        check_affines(affines, grid)
+    return grid
+
+
+def _read_values(label: Label) -> NDArray[Any]:
+    """Values (z, y, x) of the label's layer."""
+    path = label.path
+    _check_whole(path)
+    try:
+        values: NDArray[Any] = simple_itk().GetArrayFromImage(_reader(path).Execute())
     except RuntimeError as error:
         raise Refusal("mask_unreadable", f"{path.name} cannot be read", "save the mask again") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise Refusal("mask_not_3d", f"{path.name} has {image.GetDimension()} dimensions", "save one 3-D label map")
-    shape, spacing = image.GetSize()[::-1], image.GetSpacing()[::-1]
-    return itk.GetArrayFromImage(image), Geometry(shape, spacing, image.GetOrigin(), image.GetDirection())
+    if values.ndim == 3 and label.layer == 0:
+        return values
+    if values.ndim == 4 and label.layer < values.shape[3]:
+        return values[..., label.layer]
+    raise Refusal("mask_unreadable", f"{path.name} has no layer {label.layer}", "save the segmentation again")
 
 
 def _check_whole(path: Path) -> None:
-    """Refuse a file that lacks bytes or is damaged inside: ITK fills with 0 and ignores gzip's checksum (RFC 1952)."""
+    {"NiftiImageIO": check_nifti, "NrrdImageIO": check_nrrd, "MetaImageIO": check_metaimage}[_format(path)](path)
+
+
+def _format(path: Path) -> str:
+    """ITK's reader by the file's ending: left to itself, ITK tries one after the other."""
+    return _ITK_READERS[".nii" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()]
+
+
+def _reader(path: Path) -> Any:
     try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            head = stream.read(_CHUNK)
-            size = len(head)
-            while chunk := stream.read(_CHUNK):
-                size += len(chunk)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        size, head = 0, b""
-    except OSError as error:
-        raise Refusal("mask_unreadable", f"{path.name} cannot be read", "check its permissions") from error
-    if size < max(_nifti_size(head), 1):
-        raise Refusal("mask_truncated", f"{path.name} is cut short or damaged", "copy or save the mask again")
-
-
-def _nifti_size(head: bytes) -> int:
-    """Bytes that a NIfTI-1 or NIfTI-2 file has by its header; 0 where there is no such header."""
-    for order in "<>":
-        if head[:4] == struct.pack(f"{order}i", 348) and len(head) >= 112:
-            dim, (bitpix,) = struct.unpack_from(f"{order}8h", head, 40), struct.unpack_from(f"{order}h", head, 72)
-            (offset,) = struct.unpack_from(f"{order}f", head, 108)
-        elif head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 176:
-            dim, (bitpix,) = struct.unpack_from(f"{order}8q", head, 16), struct.unpack_from(f"{order}h", head, 14)
-            (offset,) = struct.unpack_from(f"{order}q", head, 168)
-        else:
-            continue
-        count = prod(max(n, 1) for n in dim[1 : 1 + max(dim[0], 0)])
-        return int(offset) + (count * bitpix + 7) // 8 if isfinite(offset) else 0
-    return 0
-
-
-def on_grid(labels: NDArray[Any], grid: Geometry, target: Geometry) -> NDArray[Any]:
-    """The same voxels in the target's axis order and direction.
-
-    Raises:
-        Refusal: other_geometry, where the two grids are not the same set of voxel centres.
-
-    """
-    units = np.asarray([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)])
-    corners = units * (np.asarray(grid.shape_zyx[::-1]) - 1)
-    mapped = target.physical_to_index(grid.index_to_physical(corners))
-    # Columns: where a step along each axis of the file leads on the target grid.
-    step = np.linalg.inv(target.matrix) @ grid.matrix
-    signs = np.rint(step).astype(int)
-    axes = np.abs(signs).argmax(axis=1)
-    order_zyx = [int(2 - axes[2 - k]) for k in range(3)]
-    permuted = (np.abs(signs).sum(axis=0) == 1).all() and (np.abs(signs).sum(axis=1) == 1).all()
-    if permuted and np.transpose(labels, order_zyx).shape == target.shape_zyx:
-        flips = signs[np.arange(3), axes]
-        expected = _flipped(corners[:, axes], flips, target)
-        if np.abs(mapped - expected).max() <= GRID_REFUSE_VOXELS:
-            return np.transpose(labels, order_zyx)[tuple(slice(None, None, int(f)) for f in flips[::-1])]
-    raise Refusal(
-        "other_geometry",
-        f"mask grid {grid.shape_zyx} at {grid.origin_xyz_mm} is not the CT's {target.shape_zyx}",
-        "save the mask on the CT's own grid",
-    )
-
-
-def _flipped(index_xyz: NDArray[np.int_], flips: NDArray[np.int_], target: Geometry) -> NDArray[np.int_]:
-    last = np.asarray(target.shape_zyx[::-1]) - 1
-    return np.where(flips < 0, last - index_xyz, index_xyz)
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        # ITK ends the process for it.
+        what = "the name of a mask file, or of its folder, is no UTF-8"
+        raise Refusal("mask_unreadable", what, "rename it") from error
+    reader = simple_itk().ImageFileReader()
+    reader.SetImageIO(_format(path))
+    reader.SetFileName(str(path))
+    return reader
 
 
 def select_label(labels: NDArray[Any], name: str, label: int | None) -> NDArray[np.bool_]:
@@ -112,13 +153,13 @@ def select_label(labels: NDArray[Any], name: str, label: int | None) -> NDArray[
         Refusal: mask_not_integer, several_labels or empty_roi.
 
     """
-    if not np.isfinite(labels).all() or (labels != np.rint(labels)).any():
+    marked = labels[labels != 0]
+    if not np.isfinite(marked).all() or (marked != np.rint(marked)).any():
         raise Refusal("mask_not_integer", f"{name} holds values that are no labels", "save a binary mask")
-    values = np.unique(labels)
-    present = values[values != 0]
-    if label is None and len(present) > 1:
-        raise Refusal("several_labels", f"{name} holds {len(present)} labels", "save one ROI a file or name its label")
-    mask: NDArray[np.bool_] = np.ascontiguousarray(labels != 0 if label is None else labels == label)
+    if label is None and len(marked) and (marked != marked[0]).any():
+        count = len(np.unique(marked))
+        raise Refusal("several_labels", f"{name} holds {count} labels", "save one ROI a file or name its label")
+    mask: NDArray[np.bool_] = labels != 0 if label is None else labels == label
     if not mask.any():
         raise Refusal("empty_roi", f"{name} marks no voxel", "draw the ROI")
     return mask

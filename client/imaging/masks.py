@@ -1,48 +1,49 @@
-"""Regions of interest on the CT grid, exactly: contours by voxel centre, label maps voxel by voxel."""
+"""Masks on the CT grid, and contours turned into them, exactly, by voxel centre."""
 
-import re
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.labelmap import on_grid, read_label_map, select_label
-from fedescc.client.imaging.structures import Roi, read_structures
+from fedescc.client.imaging.placement import PLANE_REFUSE_FRACTION
+from fedescc.client.imaging.structures import Roi
 from fedescc.common.errors import Refusal
 
-# Planning systems write contour coordinates to 0.01 mm or so; a tenth of the gap between slices is another plane.
-PLANE_REFUSE_FRACTION = 0.1
+ROI_SKIPS_SLICES = "roi_skips_slices"
 # Vertices that planning systems put on voxel centres or borders stay there despite the division by the spacing.
 _INDEX_DECIMALS = 6
 
 Mask = NDArray[np.bool_]
 
 
-def read_rtstruct(path: Path, geometry: Geometry, roi: str, *, frame_of_reference_uid: str = "") -> Mask:
-    """Mask (z, y, x) of one ROI of an RTSTRUCT on a CT grid.
+class Drawn(NamedTuple):
+    """An ROI on a CT's grid: its voxels (z, y, x), and what a person should look at, by code."""
 
-    Args:
-        path: the RTSTRUCT file.
-        geometry: the CT's grid.
-        roi: regular expression that exactly one ROI Name (3006,0026) matches in full, letter case ignored.
-        frame_of_reference_uid: the CT's; "" skips the check.
+    voxels: Mask
+    warnings: tuple[str, ...]
+
+
+def drawn(mask: Mask, warnings: tuple[str, ...] = ()) -> Drawn:
+    """A mask that is not empty with its warnings.
+
+    roi_skips_slices: a slice without a voxel of the ROI lies between slices with some. Either there are two lesions,
+    or slices were left out when drawing or got lost since.
+    """
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    skips = (ROI_SKIPS_SLICES,) if np.diff(planes).max(initial=1) > 1 else ()
+    return Drawn(mask, (*warnings, *skips))
+
+
+def check_frame_of_reference(name: str, own: str, scan: str) -> None:
+    """Refuse an ROI in another scan's coordinates; either UID may be "", unknown.
 
     Raises:
-        Refusal: mask_unreadable, roi_not_found, roi_ambiguous, wrong_frame_of_reference, unsupported_contour_type,
-            malformed_contour, or what ``rasterise`` refuses.
+        Refusal: wrong_frame_of_reference.
 
     """
-    structures = read_structures(path)
-    names = [r.name for r in structures.rois] + list(structures.faults)
-    matches = [name for name in names if re.fullmatch(roi, name.strip(), re.IGNORECASE)]
-    if len(matches) != 1:
-        code = "roi_ambiguous" if matches else "roi_not_found"
-        raise Refusal(code, f"{len(matches)} of {len(names)} ROIs match {roi!r}", "correct the ROI name pattern")
-    if matches[0] in structures.faults:
-        raise Refusal(structures.faults[matches[0]], f"ROI {matches[0]!r}", "redraw or export the ROI again")
-    found = next(r for r in structures.rois if r.name == matches[0])
-    return rasterise(found, geometry, frame_of_reference_uid=frame_of_reference_uid)
+    if own and scan and own != scan:
+        raise Refusal("wrong_frame_of_reference", f"ROI {name!r} belongs to another scan", "use the ROI of this CT")
 
 
 def rasterise(roi: Roi, geometry: Geometry, *, frame_of_reference_uid: str = "") -> Mask:
@@ -55,9 +56,7 @@ def rasterise(roi: Roi, geometry: Geometry, *, frame_of_reference_uid: str = "")
         Refusal: wrong_frame_of_reference, empty_roi, contour_off_slice or roi_truncated.
 
     """
-    known = roi.frame_of_reference_uid and frame_of_reference_uid
-    if known and roi.frame_of_reference_uid != frame_of_reference_uid:
-        raise Refusal("wrong_frame_of_reference", f"ROI {roi.name!r} belongs to another scan", "use the ROI of this CT")
+    check_frame_of_reference(roi.name, roi.frame_of_reference_uid, frame_of_reference_uid)
     contours = [c for c in roi.contours if len(c) >= 3]
     if not contours:
         raise Refusal("empty_roi", f"ROI {roi.name!r} has no contour", "draw it")
@@ -96,21 +95,3 @@ def _toggle(plane: Mask, polygon: NDArray[np.float64]) -> None:
     np.add.at(parity, (row - top, column - left), 1)
     inside = np.cumsum(parity, axis=1)[:, :-1] % 2 == 1
     plane[top : top + height, left : left + width - 1] ^= inside
-
-
-def read_nifti_mask(path: Path, geometry: Geometry, *, label: int | None = None) -> Mask:
-    """Mask (z, y, x) of a NIfTI label map that lies voxel for voxel on the CT grid.
-
-    Axes may be flipped or permuted against the CT's, as dcm2niix flips rows; nothing is interpolated.
-
-    Args:
-        path: a .nii or .nii.gz file.
-        geometry: the CT's grid.
-        label: the value to take; None takes the only one that is not 0.
-
-    Raises:
-        Refusal: mask_unreadable, mask_not_3d, other_geometry, mask_not_integer, several_labels or empty_roi.
-
-    """
-    labels, grid = read_label_map(path)
-    return select_label(on_grid(labels, grid, geometry), path.name, label)

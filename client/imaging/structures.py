@@ -1,6 +1,6 @@
 """The ROIs of an RTSTRUCT as plain contours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedescc.client.imaging.header import read_header
 from fedescc.client.imaging.quiet import quiet_pydicom
+from fedescc.client.imaging.roiset import RoiSet
 from fedescc.common.errors import Refusal
 
 if TYPE_CHECKING:
@@ -19,23 +20,16 @@ if TYPE_CHECKING:
 class Roi:
     """One ROI of an RTSTRUCT: its contours, each (n, 3) in patient coordinates, mm."""
 
-    name: str
-    frame_of_reference_uid: str
-    contours: tuple[NDArray[np.float64], ...]
+    name: str = field(repr=False)
+    frame_of_reference_uid: str = field(repr=False)
+    contours: tuple[NDArray[np.float64], ...] = field(repr=False)
 
 
-@dataclass(frozen=True)
-class StructureSet:
-    """The ROIs of an RTSTRUCT and the images that they were drawn on."""
+def read_structures(path: Path) -> RoiSet[Roi]:
+    """All ROIs of an RTSTRUCT; those whose contours cannot be used are faults.
 
-    rois: tuple[Roi, ...]
-    faults: dict[str, str]
-    series_uids: frozenset[str]
-    sop_uids: frozenset[str]
-
-
-def read_structures(path: Path) -> StructureSet:
-    """All ROIs of an RTSTRUCT; those whose contours cannot be used are listed with a code instead.
+    unsupported_contour_type: a point or an open line encloses nothing, so what it was meant to say is unknown.
+    malformed_contour: coordinates are missing or no numbers.
 
     Raises:
         Refusal: mask_unreadable, or what ``read_header`` refuses (truncated among them).
@@ -54,7 +48,7 @@ def read_structures(path: Path) -> StructureSet:
             ) from error
 
 
-def _structures(dataset: "Dataset") -> StructureSet:
+def _structures(dataset: "Dataset") -> RoiSet[Roi]:
     drawn = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence", None) or ()}
     rois: list[Roi] = []
     faults: dict[str, str] = {}
@@ -69,7 +63,7 @@ def _structures(dataset: "Dataset") -> StructureSet:
             faults[name] = refusal.code
         else:
             rois.append(Roi(name, str(item.get("ReferencedFrameOfReferenceUID", "") or ""), points))
-    return StructureSet(tuple(rois), faults, *_referenced_images(dataset, list(drawn.values())))
+    return RoiSet(tuple(rois), faults, *_referenced_images(dataset, list(drawn.values())))
 
 
 def _points(contour: "Dataset") -> NDArray[np.float64]:
@@ -77,7 +71,8 @@ def _points(contour: "Dataset") -> NDArray[np.float64]:
     kind = str(contour.get("ContourGeometricType", ""))
     if kind not in {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}:
         raise Refusal("unsupported_contour_type", f"contour type {kind}", "draw closed planar contours")
-    values = np.asarray([float(v) for v in contour.get("ContourData", None) or ()], dtype=np.float64)
+    # pydicom gives a lone coordinate as it is, not as a sequence of one.
+    values = np.atleast_1d(np.asarray(contour.get("ContourData", None) or (), dtype=np.float64))
     stated = contour.get("NumberOfContourPoints", None)
     if len(values) % 3 or not np.isfinite(values).all() or (stated is not None and int(stated) != len(values) // 3):
         raise Refusal("malformed_contour", f"{len(values)} coordinates for {stated} points", "export it again")

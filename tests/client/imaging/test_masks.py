@@ -1,21 +1,18 @@
-"""ROIs on the CT grid, voxel for voxel."""
+"""Contours on the CT grid, voxel for voxel."""
 
-import gzip
-import struct
 from collections.abc import Callable
-from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.labelmap import _nifti_size, select_label
-from fedescc.client.imaging.masks import rasterise, read_nifti_mask, read_rtstruct
+from fedescc.client.imaging.index import MaskFile
+from fedescc.client.imaging.masks import Drawn, Mask, drawn, rasterise
+from fedescc.client.imaging.regions import place, read_regions
 from fedescc.client.imaging.structures import Roi, read_structures
 from fedescc.common.errors import Refusal
 
@@ -31,6 +28,15 @@ def contour(points_xy: Any, plane: float, grid: Geometry = GRID) -> np.ndarray:
 
 def roi(*contours: np.ndarray, frame: str = "") -> Roi:
     return Roi("GTV", frame, contours)
+
+
+def read_roi(path: Path, name: str) -> Mask:
+    """The one ROI of this name in a structure set."""
+    found = read_structures(path)
+    if name in found.faults:
+        raise Refusal(found.faults[name], name, "")
+    (one,) = [one for one in found.rois if one.name == name]
+    return rasterise(one, GRID)
 
 
 def inside(points_xy: np.ndarray, x: float, y: float) -> bool:
@@ -133,14 +139,15 @@ def test_frame_of_reference_is_compared_where_both_are_known() -> None:
         rasterise(drawn, GRID, frame_of_reference_uid="1.3")
 
 
-def test_roi_is_found_by_a_pattern_of_its_whole_name(tmp_path: Path, rtstruct: Factory) -> None:
+def test_every_roi_is_listed_by_its_name(tmp_path: Path, rtstruct: Factory) -> None:
     rois = {"GTV-1": [contour(SQUARE, 1)], "GTV-1 old": [contour(SQUARE, 0)], "Heart": []}
-    path = rtstruct(tmp_path / "rs", rois)
-    assert read_rtstruct(path, GRID, "gtv-[0-9]").sum() == 25
-    for pattern, code in (("GTV.*", "roi_ambiguous"), ("tumou?r", "roi_not_found"), ("heart", "empty_roi")):
-        with pytest.raises(Refusal) as caught:
-            read_rtstruct(path, GRID, pattern)
-        assert caught.value.code == code
+    path = rtstruct(tmp_path / "rs", rois, series_uid="1.7")
+    found = read_structures(path)
+    assert [one.name for one in found.rois] == list(rois)
+    assert found.series_uids == {"1.7"}
+    assert [read_roi(path, name).any(axis=(1, 2)).argmax() for name in ("GTV-1", "GTV-1 old")] == [1, 0]
+    with pytest.raises(Refusal, match="empty_roi"):
+        read_roi(path, "Heart")
 
 
 @pytest.mark.parametrize(
@@ -157,174 +164,86 @@ def test_unusable_contours_are_refused_and_spare_other_rois(
 ) -> None:
     rois = {"bad": [contour(SQUARE, 0), (contour(SQUARE, 1), tags)], "good": [contour(SQUARE, 1)]}
     path = rtstruct(tmp_path / "rs", rois)
-    assert read_rtstruct(path, GRID, "good").sum() == 25
+    assert read_roi(path, "good").sum() == 25
     assert read_structures(path).faults == {"bad": code}
     with pytest.raises(Refusal) as caught:
-        read_rtstruct(path, GRID, "bad")
+        read_roi(path, "bad")
     assert caught.value.code == code
 
 
 def test_structure_set_cut_short_never_gives_a_smaller_mask(tmp_path: Path, rtstruct: Factory) -> None:
     contours = [contour(SQUARE, plane) for plane in range(3)]
     path = rtstruct(tmp_path / "rs", {"GTV": contours, "Heart": contours[:1]})
-    assert read_rtstruct(path, GRID, "GTV").sum() == 75
+    assert read_roi(path, "GTV").sum() == 75
     whole = path.read_bytes()
     for keep in range(0, len(whole), 3):
         path.write_bytes(whole[:keep])
         with pytest.raises(Refusal):
-            read_rtstruct(path, GRID, "GTV")
+            read_roi(path, "GTV")
 
 
-def blob() -> np.ndarray:
-    mask = np.zeros(GRID.shape_zyx, np.uint8)
-    mask[0, 2:5, 3:4] = mask[1, 3:9, 5:11] = 1
-    return mask
+def test_a_keyhole_is_a_hole() -> None:
+    """One contour that runs in to its hole and back along the same line."""
+    hole = [(6.5, 5.5), (7.5, 5.5), (7.5, 6.5), (6.5, 6.5)]
+    keyhole = [*SQUARE, SQUARE[0], *hole, hole[0], SQUARE[0]]
+    apart = rasterise(roi(contour(SQUARE, 1), contour(hole, 1)), GRID)
+    np.testing.assert_array_equal(rasterise(roi(contour(keyhole, 1)), GRID), apart)
+    assert apart.sum() == 24
 
 
-def save(path: Path, image: sitk.Image) -> Path:
-    sitk.WriteImage(image, str(path))
-    return path
+def test_contours_beside_each_other_and_an_island_in_a_hole() -> None:
+    outer = [(2.5, 2.5), (11.5, 2.5), (11.5, 11.5), (2.5, 11.5)]
+    hole = [(4.5, 4.5), (9.5, 4.5), (9.5, 9.5), (4.5, 9.5)]
+    island = [(6.5, 6.5), (7.5, 6.5), (7.5, 7.5), (6.5, 7.5)]
+    beside = np.add(SQUARE, [10, 0])
+    mask = rasterise(roi(*(contour(one, 1) for one in (outer, hole, island, beside))), GRID)
+    assert mask.sum() == 81 - 25 + 1 + 25
+    assert mask[1, 7, 7]
+    assert not mask[1, 7, 5]
 
 
-def as_image(values: np.ndarray, grid: Geometry = GRID) -> sitk.Image:
-    image = sitk.GetImageFromArray(values)
-    image.SetSpacing(grid.spacing_zyx_mm[::-1])
-    image.SetOrigin(grid.origin_xyz_mm)
-    image.SetDirection(grid.direction)
-    return image
+def test_the_same_contour_twice_is_nothing() -> None:
+    with pytest.raises(Refusal, match="empty_roi"):
+        rasterise(roi(contour(SQUARE, 1), contour(SQUARE, 1)), GRID)
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_nifti_on_the_same_grid(tmp_path: Path, suffix: str) -> None:
-    path = save(tmp_path / f"mask{suffix}", as_image(blob() * 7))
-    mask = read_nifti_mask(path, GRID)
-    np.testing.assert_array_equal(mask, blob() == 1)
-    assert mask.flags.c_contiguous
-
-
-@pytest.mark.parametrize("order", list(permutations((0, 1, 2))))
-@pytest.mark.parametrize("flips", list(product((False, True), repeat=3)))
-def test_nifti_with_axes_flipped_or_permuted_is_the_same_mask(
-    tmp_path: Path, order: tuple[int, ...], flips: tuple[bool, ...]
-) -> None:
-    image = sitk.Flip(sitk.PermuteAxes(as_image(blob()), order), flips, flipAboutOrigin=False)
-    assert image.GetDirection() != GRID.direction or (order, flips) == ((0, 1, 2), (False,) * 3)
-    np.testing.assert_array_equal(read_nifti_mask(save(tmp_path / "mask.nii", image), GRID), blob() == 1)
-
-
-def test_nifti_of_a_turned_ct(tmp_path: Path) -> None:
-    turned = Geometry(GRID.shape_zyx, GRID.spacing_zyx_mm, (5.0, 1.0, 40.0), (0, -1, 0, 1, 0, 0, 0, 0, 1))
-    path = save(tmp_path / "mask.nii", as_image(blob(), turned))
-    np.testing.assert_array_equal(read_nifti_mask(path, turned), blob() == 1)
-    with pytest.raises(Refusal, match="other_geometry"):
-        read_nifti_mask(path, GRID)
+def test_contours_of_a_tilted_ct() -> None:
+    """Slices move along y from one to the next; the contour lies on its slice as on any."""
+    tilted = Geometry(GRID.shape_zyx, GRID.spacing_zyx_mm, GRID.origin_xyz_mm, (1, 0, 0, 0, 1, 0.28, 0, 0, 0.96))
+    mask = rasterise(roi(*(contour(SQUARE, plane, tilted) for plane in range(3))), tilted)
+    assert mask[:, 4:9, 5:10].all()
+    assert mask.sum() == 75
 
 
 @pytest.mark.parametrize(
-    "grid",
-    [
-        Geometry(GRID.shape_zyx, GRID.spacing_zyx_mm, (-10.1, -20.0, 30.0), IDENTITY),
-        Geometry(GRID.shape_zyx, GRID.spacing_zyx_mm, (-10.7, -20.0, 30.0), IDENTITY),
-        Geometry(GRID.shape_zyx, (2.5, 0.8, 0.71), GRID.origin_xyz_mm, IDENTITY),
-        Geometry((3, 20, 25), GRID.spacing_zyx_mm, GRID.origin_xyz_mm, IDENTITY),
-        Geometry((6, 20, 24), (1.25, 0.8, 0.7), GRID.origin_xyz_mm, IDENTITY),
-        Geometry(GRID.shape_zyx, GRID.spacing_zyx_mm, GRID.origin_xyz_mm, (1, 0, 0, 0, -1, 0, 0, 0, 1)),
-        Geometry(GRID.shape_zyx, GRID.spacing_zyx_mm, GRID.origin_xyz_mm, (0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1)),
-    ],
+    ("planes", "warnings"),
+    [((1,), ()), ((0, 1, 2), ()), ((0, 2), ("roi_skips_slices",)), ((0, 1, 4), ("roi_skips_slices",))],
 )
-def test_nifti_on_another_grid_is_refused(tmp_path: Path, grid: Geometry) -> None:
-    values = np.ones(grid.shape_zyx, np.uint8)
-    with pytest.raises(Refusal) as caught:
-        read_nifti_mask(save(tmp_path / "mask.nii", as_image(values, grid)), GRID)
-    assert caught.value.code == "other_geometry"
+def test_skipped_slices_warn(planes: tuple[int, ...], warnings: tuple[str, ...]) -> None:
+    mask = np.zeros((5, 3, 3), bool)
+    mask[list(planes), 1, 1] = True
+    assert drawn(mask).warnings == warnings
+    assert drawn(mask, ("before",)).warnings == ("before", *warnings)
 
 
-def test_nifti_of_several_labels_needs_one_named(tmp_path: Path) -> None:
-    labels = blob() * 2
-    labels[2, 0, 0] = 5
-    path = save(tmp_path / "mask.nii", as_image(labels))
-    np.testing.assert_array_equal(read_nifti_mask(path, GRID, label=2), blob() == 1)
-    for label, code in ((None, "several_labels"), (3, "empty_roi")):
-        with pytest.raises(Refusal) as caught:
-            read_nifti_mask(path, GRID, label=label)
-        assert caught.value.code == code
+def test_an_roi_drawn_on_every_second_slice_warns(tmp_path: Path, rtstruct: Factory) -> None:
+    path = rtstruct(tmp_path / "rs", {"GTV": [contour(SQUARE, 0), contour(SQUARE, 2)]})
+    (one,) = read_regions(MaskFile(str(tmp_path), path.name, "rtstruct")).rois
+    found = place(one, GRID, frame_of_reference_uid="1.2.3.5")
+    assert isinstance(found, Drawn)
+    assert found.warnings == ("roi_skips_slices",)
+    assert found.voxels.sum() == 50
+    with pytest.raises(Refusal, match="wrong_frame_of_reference"):
+        place(one, GRID, frame_of_reference_uid="9.9")
 
 
-@pytest.mark.parametrize(
-    ("values", "code"),
-    [(blob() * 0, "empty_roi"), (blob() * 0.5, "mask_not_integer"), (blob() * np.nan, "mask_not_integer")],
-)
-def test_label_map_without_a_mask_is_refused(values: np.ndarray, code: str) -> None:
-    with pytest.raises(Refusal) as caught:
-        select_label(values, "mask.nii", None)
-    assert caught.value.code == code
-
-
-def test_unreadable_and_four_dimensional_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "mask.nii.gz").write_bytes(b"not a mask")
+def test_a_structure_set_that_vanished_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="mask_unreadable"):
-        read_nifti_mask(tmp_path / "mask.nii.gz", GRID)
-    series = sitk.JoinSeries([as_image(blob()), as_image(blob())])
-    with pytest.raises(Refusal, match="mask_not_3d"):
-        read_nifti_mask(save(tmp_path / "series.nii", series), GRID)
+        read_regions(MaskFile(str(tmp_path), "gone", "rtstruct"))
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("keep", [0, 0.2, 0.5, 0.9, 0.999])
-def test_a_truncated_label_map_is_refused(tmp_path: Path, suffix: str, keep: float) -> None:
-    """ITK would fill what is missing with 0 and say nothing."""
-    rng = np.random.default_rng(1)
-    path = save(tmp_path / f"mask{suffix}", as_image(rng.integers(0, 2, GRID.shape_zyx).astype(np.uint8)))
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(Refusal, match="mask_truncated"):
-        read_nifti_mask(path, GRID)
-
-
-def test_one_byte_less_is_less(tmp_path: Path) -> None:
-    path = save(tmp_path / "mask.nii", as_image(blob()))
-    content = path.read_bytes()
-    assert _nifti_size(content) == len(content) == 352 + 3 * 20 * 24
-    path.write_bytes(content[:-1])
-    with pytest.raises(Refusal, match="mask_truncated"):
-        read_nifti_mask(path, GRID)
-    path.with_suffix(".nii.gz").write_bytes(gzip.compress(content[:-1]))
-    with pytest.raises(Refusal, match="mask_truncated"):
-        read_nifti_mask(path.with_suffix(".nii.gz"), GRID)
-
-
-@pytest.mark.parametrize("at", [-1, -5, 0.5])
-def test_a_damaged_gzip_stream_is_refused(tmp_path: Path, at: float) -> None:
-    """Its length (-1), its checksum (-5) or its contents."""
-    path = save(tmp_path / "mask.nii.gz", as_image(np.random.default_rng(1).integers(0, 2, GRID.shape_zyx)))
-    content = bytearray(path.read_bytes())
-    content[int(at) if at < 0 else int(len(content) * at)] ^= 0x40
-    path.write_bytes(content)
-    with pytest.raises(Refusal, match="mask_truncated"):
-        read_nifti_mask(path, GRID)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_the_size_that_a_nifti_header_states(order: str) -> None:
-    one = bytearray(352)
-    struct.pack_into(f"{order}i", one, 0, 348)
-    struct.pack_into(f"{order}8h", one, 40, 3, 5, 6, 7, 1, 1, 1, 1)
-    struct.pack_into(f"{order}h", one, 72, 16)
-    struct.pack_into(f"{order}f", one, 108, 352.0)
-    assert _nifti_size(bytes(one)) == 352 + 5 * 6 * 7 * 2
-    two = bytearray(540)
-    struct.pack_into(f"{order}i", two, 0, 540)
-    struct.pack_into(f"{order}h", two, 14, 64)
-    struct.pack_into(f"{order}8q", two, 16, 4, 5, 6, 7, 2, 1, 1, 1)
-    struct.pack_into(f"{order}q", two, 168, 544)
-    assert _nifti_size(bytes(two)) == 544 + 5 * 6 * 7 * 2 * 8
-    assert _nifti_size(b"no header") == _nifti_size(b"") == 0
-
-
-def test_itk_says_nothing_that_names_a_path(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = save(tmp_path / "Smith.nii", as_image(blob()))
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<f", content, 284, 0.5)  # srow_x[1]: a sheared affine
-    path.write_bytes(content)
-    read_nifti_mask(path, GRID)
-    assert capfd.readouterr() == ("", "")
+def test_nothing_that_identifies_is_shown(tmp_path: Path, rtstruct: Factory) -> None:
+    path = rtstruct(tmp_path / "rs", {"GTV Smith": [contour(SQUARE, 1)], "Smith 2": [(SQUARE, {"ContourData": [1.0]})]})
+    shown = repr(read_structures(path))
+    assert "Smith" not in shown
+    assert "1.2.3.5" not in shown
