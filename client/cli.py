@@ -1,14 +1,18 @@
 """``fedescc-client``: what a hospital runs."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedescc.common.console import Json, command_line, print_json, run_app
+from fedescc.common.console import Json, command_line, counting, print_json, run_app
 
 if TYPE_CHECKING:
     from fedescc.client.intake.intake import IntakeResult
+
+SiteOption = Annotated[Path, typer.Option(help="This hospital's site.yaml.")]
+StudyOption = Annotated[str, typer.Option(help="Study file, or the name of a shipped study.")]
 
 app = command_line(
     "fedescc-client", "Turn this hospital's CTs and clinical table into a cohort. Nothing leaves the hospital."
@@ -28,7 +32,8 @@ def inspect(
     """Say what the system makes of a folder: CT series, masks and rejected files, with reasons."""
     from fedescc.client.imaging.inspection import inspect_folder
 
-    found = inspect_folder(folder)
+    with counting("reading headers") as advance:
+        found = inspect_folder(folder, advance)
     if as_json:
         print_json(found)
         return
@@ -39,8 +44,8 @@ def inspect(
 
 @app.command()
 def intake(
-    site: Annotated[Path, typer.Option(help="This hospital's site.yaml.")],
-    study: Annotated[str, typer.Option(help="Study file, or the name of a shipped study.")] = "escc-pcr",
+    site: SiteOption,
+    study: StudyOption = "escc-pcr",
     as_json: Json = False,
     each: Annotated[bool, typer.Option("--list", help="Also list every patient, for local eyes only.")] = False,
 ) -> None:
@@ -59,7 +64,62 @@ def intake(
     print_intake(result, each=each)
 
 
+@app.command()
+def worklist(
+    site: SiteOption,
+    study: StudyOption = "escc-pcr",
+    out: Annotated[Path | None, typer.Option(help="Also write the list as CSV, for local eyes only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what is still to do: ROIs to draw, tumour beds to review, CTs to look at, cells to fill in.
+
+    Draw on the series named, in 3D Slicer or ITK-SNAP, and save the segmentation on the CT's own grid under the folder
+    of masks as the list says. docs/roi.md shows how.
+    """
+    from fedescc.client.intake.intake import examine
+    from fedescc.client.intake.worklist import worklist as todos
+    from fedescc.client.intake.worklist import write_csv
+    from fedescc.client.site import read_site
+    from fedescc.common.study import read_study
+
+    protocol = read_study(study)
+    found = todos(examine(read_site(site), protocol), protocol)
+    if out is not None:
+        write_csv(out, found)
+    if as_json:
+        print_json({"study": protocol.name, "todo": [todo._asdict() for todo in found]})
+        return
+    from fedescc.client.tables import print_worklist
+
+    print_worklist(found)
+
+
+@app.command()
+def readers(
+    site: SiteOption,
+    study: StudyOption = "escc-pcr",
+    as_json: Json = False,
+) -> None:
+    """Compare the ROIs of two readers: overlap, surface distances and volumes, for local eyes only."""
+    from fedescc.client.intake.readers import readers_table
+    from fedescc.client.intake.second_reader import reader_pairs
+    from fedescc.client.site import read_site
+    from fedescc.common.study import read_study
+
+    pairs = reader_pairs(read_site(site), read_study(study))
+    summary = readers_table([pair.agreement for pair in pairs if pair.agreement is not None])
+    if as_json:
+        listed = [{**pair._asdict(), "agreement": pair.agreement and asdict(pair.agreement)} for pair in pairs]
+        print_json({"pairs": listed, "summary": [asdict(row) for row in summary]})
+        return
+    from fedescc.client.tables import print_readers
+
+    print_readers(pairs, summary)
+
+
 def _summary(result: "IntakeResult", study: str, sha256: str, *, each: bool) -> dict[str, object]:
+    from fedescc.client.intake.record import notes
+
     cohort = result.cohort
     summary: dict[str, object] = {
         "study": study,
@@ -73,9 +133,16 @@ def _summary(result: "IntakeResult", study: str, sha256: str, *, each: bool) -> 
             }
             for name in ("train", "validation", "test")
         },
+        "notes": notes(result.records.values()),
         "warnings": list(result.warnings),
         "from_cache": result.reused,
     }
     if each:
-        summary["list"] = [{"patient_id": name, "reasons": list(codes)} for name, codes in result.patients]
+        summary["list"] = [_patient(name, codes, result) for name, codes in result.patients]
     return summary
+
+
+def _patient(name: str, codes: tuple[str, ...], result: "IntakeResult") -> dict[str, object]:
+    entry: dict[str, object] = {"patient_id": name, "reasons": list(codes)}
+    record = result.records.get(name)
+    return entry if record is None else {**entry, **asdict(record)}

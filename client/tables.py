@@ -1,5 +1,6 @@
 """What the client's commands print for a person."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -7,6 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fedescc.client.intake.intake import IntakeResult
+from fedescc.client.intake.readers import ReadersRow
+from fedescc.client.intake.record import notes
+from fedescc.client.intake.second_reader import Pair
+from fedescc.client.intake.worklist import Todo
 
 
 def print_intake(result: IntakeResult, *, each: bool) -> None:
@@ -25,6 +30,11 @@ def print_intake(result: IntakeResult, *, each: bool) -> None:
         labels = cohort.labels[cohort.split == name]
         splits.add_row(name, str(len(labels)), str(int(labels.sum())))
     console.print(splits)
+    if found := notes(result.records.values()):
+        findings = Table("noted, without excluding", "patients")
+        for code, count in found.items():
+            findings.add_row(Text(code), str(count))
+        console.print(findings)
     for warning in result.warnings:
         console.print(Text(f"note: {warning}"))
     if result.reused:
@@ -36,6 +46,37 @@ def _patients(result: IntakeResult) -> Table:
     for name, codes in result.patients:
         table.add_row(Text(name), "excluded" if codes else "included", Text(", ".join(codes)))
     return table
+
+
+def print_worklist(todos: Sequence[Todo]) -> None:
+    """One line a thing to do."""
+    table = Table("patient", "CT", "task", "because of", "folder", "save as")
+    for todo in todos:
+        cells = (todo.patient_id, todo.time_point, todo.task, todo.code, todo.folder, todo.save_as)
+        table.add_row(*map(Text, cells))
+    console = Console()
+    console.print(table if todos else "nothing is left to do")
+
+
+def print_readers(pairs: Sequence[Pair], summary: Sequence[ReadersRow]) -> None:
+    """Each pair of readings, then every measure over all of them."""
+    console = Console()
+    each = Table("patient", "CT", "Dice", "surface mm", "HD95 mm", "cm³", "cm³, second", "not compared")
+    for pair in pairs:
+        one = pair.agreement
+        values = (
+            (one.dice, one.surface_mean_mm, one.hausdorff95_mm, one.volume_one_cm3, one.volume_other_cm3)
+            if one
+            else (None,) * 5
+        )
+        each.add_row(Text(pair.patient_id), pair.time_point, *map(_cell, values), pair.code)
+    console.print(each)
+    overall = Table("measure", "CTs", "mean", "SD", "least", "largest", "limits of agreement")
+    for row in summary:
+        limits = "" if row.lower is None else f"{_cell(row.lower)} to {_cell(row.upper)}"
+        cells = (row.mean, row.sd, row.least, row.largest)
+        overall.add_row(row.measure, str(row.n), *map(_cell, cells), limits)
+    console.print(overall)
 
 
 def print_inspection(found: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -105,6 +105,23 @@ def progress(description: str, total: int) -> Iterator[Advance]:
             yield lambda: bar.advance(task)
     else:
         yield _plain(description, total)
+
+
+@contextmanager
+def counting(description: str, opened: OpenProgress = progress) -> Iterator[Callable[[int, int], None]]:
+    """As `progress`, for work that learns its number of steps on the way.
+
+    The yielded function is called with (steps done, steps in all) after each step.
+    """
+    with ExitStack() as stack:
+        bars: list[Advance] = []
+
+        def count(_done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(opened(description, total)))
+            bars[0]()
+
+        yield count
 
 
 def _bar() -> Progress:

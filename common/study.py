@@ -205,6 +205,9 @@ class Grid(Strict):
         if not self.window_hu[0] < self.window_hu[1]:
             msg = "window_hu must be [low, high] in HU with low < high"
             raise ValueError(msg)
+        if any(2 * self.margin_mm >= n * mm for n, mm in zip(self.size_zyx, self.spacing_zyx_mm, strict=True)):
+            msg = "margin_mm leaves nothing of the grid"
+            raise ValueError(msg)
         return self
 
 
@@ -341,7 +344,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         # One after the other: the later checks rely on the names that the earlier ones have checked.
-        for check in (_leaks, _unknown_names, _wrong_conditions, _wrong_model, _wrong_groups):
+        for check in (_leaks, _unknown_names, _wrong_conditions, _wrong_model, _wrong_time_points, _wrong_groups):
             if faults := check(self):
                 raise ValueError(faults[0])
         return self
@@ -463,12 +466,19 @@ def _wrong_model(study: Study) -> list[str]:
         return ["model.kind: linear has no use for images; remove the imaging section or choose paired_cnn"]
     if study.imaging is None and not study.covariates:
         return ["covariates: a study without images needs at least one"]
+    return []
+
+
+def _wrong_time_points(study: Study) -> list[str]:
     built_in = {rule.built_in for rule in study.eligibility.inclusion + study.eligibility.exclusion}
-    if study.imaging is None and built_in & {"ct_pre", "ct_post", "ct_quality", "roi"}:
-        return ["eligibility: CT rules need an imaging section"]
-    used = {f"ct_{time_point}" for time_point in study.imaging.time_points} if study.imaging else set()
-    if study.imaging is not None and (unused := (built_in & {"ct_pre", "ct_post"}) - used):
+    if study.imaging is None:
+        without = built_in & {"ct_pre", "ct_post", "ct_quality", "roi"}
+        return ["eligibility: CT rules need an imaging section"] if without else []
+    used = {f"ct_{time_point}" for time_point in study.imaging.time_points}
+    if unused := (built_in & {"ct_pre", "ct_post"}) - used:
         return [f"eligibility: {sorted(map(str, unused))[0]} is asked for and imaging.time_points lacks it"]
+    if study.imaging.time_points == ("post",) and study.imaging.roi.post_rule != "drawn":
+        return ["imaging.roi.post_rule: without a pre CT there is no ROI to propagate; use drawn"]
     return []
 
 

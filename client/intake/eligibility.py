@@ -53,7 +53,8 @@ def decide(study: Study, values: Mapping[str, Value], faults: Iterable[str], sca
     """Judge a patient by the study.
 
     Values that the study does not allow come first, then the rules in protocol order (``<code>:unknown`` where
-    a rule's variable is missing), then what any study needs, and last the endpoint.
+    a rule's variable is missing), then what any study needs, and last the endpoint: records that contradict each
+    other, or that are missing.
 
     Args:
         study: the protocol.
@@ -67,6 +68,7 @@ def decide(study: Study, values: Mapping[str, Value], faults: Iterable[str], sca
     codes = [*faults, *(code for rule in rules if (code := patient.judge(rule)) is not None)]
     codes += patient.implied()
     label = endpoint_label(study, values)
+    codes += [rule.code for rule in study.endpoint.contradictions if patient.contradicts(rule)]
     if label is None:
         codes.append(ENDPOINT_UNKNOWN)
     return Decision(tuple(codes), label)
@@ -118,6 +120,10 @@ class _Patient:
                 if built_in not in written and _BUILT_IN[built_in](self) != "holds":
                     codes.append(code)
         return codes
+
+    def contradicts(self, rule: Rule) -> bool:
+        """Whether the patient's records are such as the rule says cannot both be true."""
+        return self._conditions(rule.when) == "holds"
 
     def _conditions(self, conditions: Mapping[str, Condition]) -> Outcome:
         known = [condition.holds(self.values[name]) for name, condition in conditions.items() if name in self.values]

@@ -13,11 +13,18 @@ from fedescc.client.intake.cells import Value
 from fedescc.client.intake.clinical import Clinical, PatientRow, clinical_path, read_clinical
 from fedescc.client.intake.eligibility import INCLUDED, Decision, Scans, decide, flow
 from fedescc.client.intake.keys import patient_keys, read_salt
+from fedescc.client.intake.record import PatientRecord, read_records, write_records
 from fedescc.client.intake.split import split_of
 from fedescc.client.site import SiteFile
 from fedescc.common import console
 from fedescc.common.errors import Refusal
 from fedescc.common.study import CategoricalVariable, NumericVariable, Study
+
+_UNEVEN_P = 0.01
+_UNEVEN_BEDS = (
+    "drawn and carried-over tumour beds are spread unevenly over the outcome, which the ROIs may then tell: have "
+    "the same beds drawn for everyone, or none"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,8 @@ class IntakeResult:
         warnings: remarks on the inputs, without identifiers.
         patients: the table's identifiers with every reason code, then what was wrong with which CT; empty for an
             included patient. Stays local.
+        records: the table's identifiers with findings and choices of series; empty in a study without images. Stays
+            local.
         reused: whether the cohort came from the cache.
 
     """
@@ -38,6 +47,7 @@ class IntakeResult:
     flow: dict[str, int]
     warnings: tuple[str, ...]
     patients: tuple[tuple[str, tuple[str, ...]], ...]
+    records: Mapping[str, PatientRecord]
     reused: bool
 
 
@@ -56,6 +66,19 @@ def run_intake(site: SiteFile, study: Study, progress: console.OpenProgress = co
         Refusal: a file that cannot be used as a whole, or no eligible patient (``empty-site``).
 
     """
+    result = examine(site, study, progress)
+    if len(result.cohort) == 0:
+        raise _empty_site(result.flow)
+    return result
+
+
+def examine(site: SiteFile, study: Study, progress: console.OpenProgress = console.progress) -> IntakeResult:
+    """As `run_intake`, for who wants to know why nobody is eligible.
+
+    Raises:
+        Refusal: a file that cannot be used as a whole.
+
+    """
     clinical = read_clinical(site, study)
     _check_images(site, study)
     salt = read_salt(site.work)
@@ -63,18 +86,23 @@ def run_intake(site: SiteFile, study: Study, progress: console.OpenProgress = co
     root = site.work / "cache"
     folder = root / content_key(site, study, salt, _inputs(site, study))
     clear_drafts(root)
-    prepared = read_cache(folder)
-    reused = prepared is not None
-    if prepared is None:
+    prepared, kept = read_cache(folder), read_records(site.work, study.name, folder.name)
+    reused = prepared is not None and kept is not None
+    records: Mapping[str, PatientRecord] = kept or {}
+    if prepared is None or kept is None:
         with draft_folder(root) as draft:
-            made = _prepare(site, study, clinical, keys, draft, progress)
+            made, records = _prepare(site, study, clinical, keys, draft, progress)
             prepared = publish(draft, folder, study, made)
-    if len(prepared.cohort) == 0:
-        raise _empty_site(prepared.cohort.flow)
-    patients = tuple(
-        (row.patient_id, prepared.codes.get(key, ())) for row, key in zip(clinical.rows, keys, strict=True)
+            write_records(site.work, study.name, folder.name, records)
+    names = dict(zip(keys, (row.patient_id for row in clinical.rows), strict=True))
+    return IntakeResult(
+        cohort=prepared.cohort,
+        flow=prepared.cohort.flow,
+        warnings=prepared.warnings,
+        patients=tuple((name, prepared.codes.get(key, ())) for key, name in names.items()),
+        records={names[key]: record for key, record in records.items()},
+        reused=reused,
     )
-    return IntakeResult(prepared.cohort, prepared.cohort.flow, prepared.warnings, patients, reused)
 
 
 def load_cohort(site: SiteFile, study: Study) -> SiteCohort:
@@ -96,22 +124,24 @@ def _inputs(site: SiteFile, study: Study) -> list[Path]:
     images = site.settings.images
     if study.imaging is None or images is None:
         return [clinical_path(site)]
-    folders = [images.dicom] if images.masks is None else [images.dicom, images.masks]
-    return [clinical_path(site), *(site.path(folder) for folder in folders)]
+    paths = [path for path in (images.dicom, images.masks, images.overrides) if path is not None]
+    return [clinical_path(site), *map(site.path, paths)]
 
 
 def _prepare(
     site: SiteFile, study: Study, clinical: Clinical, keys: Sequence[str], draft: Path, progress: console.OpenProgress
-) -> Prepared:
+) -> tuple[Prepared, Mapping[str, PatientRecord]]:
     """Judge every patient; with images, those who pass so far are prepared into ``draft`` and judged again."""
     patients = dict(sorted(zip(keys, clinical.rows, strict=True)))
     scans: Mapping[str, Scans] = {}
+    records: Mapping[str, PatientRecord] = {}
     warnings = clinical.warnings
     if study.imaging is not None:
         from fedescc.client.intake.scans import prepare_images
 
-        scans, remarks = prepare_images(site, study, patients, draft, progress)
-        warnings += remarks
+        images = prepare_images(site, study, patients, draft, progress)
+        scans, records = images.scans, images.records
+        warnings += images.remarks
     decisions = {key: decide(study, row.values, row.faults, scans.get(key)) for key, row in patients.items()}
     eligible = {key: patients[key] for key, decision in decisions.items() if not decision.codes}
     cohort = _cohort(study, eligible, decisions)
@@ -120,7 +150,31 @@ def _prepare(
         for key, decision in decisions.items()
         if decision.codes
     }
-    return Prepared(cohort, codes, warnings)
+    carried = [records[key].propagated for key in eligible if key in records]
+    warnings += source_remarks(carried, cohort.labels.tolist()) if carried else ()
+    return Prepared(cohort, codes, warnings), records
+
+
+def source_remarks(propagated: Sequence[bool | None], labels: Sequence[int]) -> tuple[str, ...]:
+    """A warning where drawn and carried-over tumour beds are spread unevenly over the outcome.
+
+    Readers who correct the beds of non-responders more often would write the outcome into the ROIs. Fisher's exact
+    test (two-sided) on source and outcome; a p-value below 0.01 warns.
+
+    Args:
+        propagated: of every included patient, whether the second CT's ROI was carried over.
+        labels: the same patients' outcome.
+
+    """
+    from scipy.stats import fisher_exact
+
+    table = np.zeros((2, 2), np.int64)
+    for source, label in zip(propagated, labels, strict=True):
+        if source is not None:
+            table[int(source), label] += 1
+    if fisher_exact(table).pvalue >= _UNEVEN_P:
+        return ()
+    return (_UNEVEN_BEDS,)
 
 
 def _cohort(study: Study, eligible: Mapping[str, PatientRow], decisions: Mapping[str, Decision]) -> SiteCohort:

@@ -1,32 +1,102 @@
-"""CTs and masks of all patients: find, choose, judge, and have the eligible ones prepared."""
+"""CTs and masks of all patients: find, match, judge by their headers, and have the eligible ones prepared."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedescc.client.imaging.index import FolderIndex, RejectedFile, index_folder
 from fedescc.client.imaging.quiet import quiet_pydicom
-from fedescc.client.imaging.series import DAMAGED_NEARBY, group_series
+from fedescc.client.imaging.series import Series, group_series
 from fedescc.client.intake.clinical import PatientRow
 from fedescc.client.intake.eligibility import Scans, decide
+from fedescc.client.intake.overrides import Overrides, read_overrides
+from fedescc.client.intake.parts import Part, PartStore, part_digest
+from fedescc.client.intake.patient import Task, died, prepare_patient
+from fedescc.client.intake.pool import run_all
+from fedescc.client.intake.record import PatientRecord, patient_record
 from fedescc.client.intake.rois import MaskFolder, read_mask_folder
-from fedescc.client.intake.tensors import Task, write_tensors
-from fedescc.client.intake.timepoints import Choice, choose_series, match_series
+from fedescc.client.intake.tensors import assemble
+from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
 from fedescc.client.site import SiteFile
-from fedescc.common.console import Advance, OpenProgress
+from fedescc.common.console import OpenProgress, counting
 from fedescc.common.study import Study, TimePoint
 
-Choices = Mapping[TimePoint, Choice]
+ByTimePoint = Mapping[TimePoint, Candidates]
+
+
+@dataclass(frozen=True)
+class Export:
+    """A site's CTs and masks by patient, as far as headers tell.
+
+    Attributes:
+        series: salted key -> the patient's series.
+        candidates: salted key -> time point -> which series it may be.
+        scans: salted key -> the same in eligibility's terms.
+        masks: every mask of the site.
+        overrides: a person's decisions by patient identifier.
+        remarks: on the export, without identifiers.
+
+    """
+
+    series: Mapping[str, list[Series]]
+    candidates: Mapping[str, ByTimePoint]
+    scans: Mapping[str, Scans]
+    masks: MaskFolder
+    overrides: Overrides
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """What is known of each patient's CTs by now, the local records, and remarks without identifiers."""
+
+    scans: Mapping[str, Scans]
+    records: Mapping[str, PatientRecord]
+    remarks: tuple[str, ...]
+
+
+def read_export(site: SiteFile, study: Study, patients: Mapping[str, PatientRow], progress: OpenProgress) -> Export:
+    """Index the site's folders and link what they hold to patients.
+
+    Args:
+        site: where CTs, masks and overrides lie.
+        study: time points, tilt and ROI names.
+        patients: salted key -> row of the table.
+        progress: called with a description and a number of steps.
+
+    Raises:
+        Refusal: a folder is missing or empty, or the file of overrides cannot be used.
+
+    """
+    assert study.imaging is not None
+    assert site.settings.images is not None
+    images = site.settings.images
+    overrides = read_overrides(site.path(images.overrides)) if images.overrides else {}
+    export, masks, lost = _read_folders(site, study, progress)
+    volumes = group_series(export.rows, export.rejected, tilt=study.imaging.tilt)
+    matched = match_series(volumes, patients, images)
+    candidates = {
+        key: find_candidates(study, row.values, matched.by_key.get(key, ()), overrides.get(row.patient_id, ()))
+        for key, row in patients.items()
+    }
+    scans = {key: _scans(found, key in matched.contested) for key, found in candidates.items()}
+    strangers = len(overrides.keys() - {row.patient_id for row in patients.values()})
+    remarks = _remarks([*export.rejected, *lost], masks, matched.unclaimed, strangers)
+    return Export(matched.by_key, candidates, scans, masks, overrides, remarks)
 
 
 def prepare_images(
-    site: SiteFile, study: Study, patients: Mapping[str, PatientRow], draft: Path, progress: OpenProgress
-) -> tuple[dict[str, Scans], tuple[str, ...]]:
+    site: SiteFile,
+    study: Study,
+    patients: Mapping[str, PatientRow],
+    draft: Path,
+    progress: OpenProgress,
+) -> PreparedImages:
     """Write images and ROIs of every patient who passes all rules, in the order of ``patients``.
 
-    Only patients whom no other rule excludes are read; one whose CT or mask fails is left out and says why.
+    Only patients whom no other rule excludes are read; one whose CT or mask fails is left out and says why. What was
+    prepared before, also by an intake that was killed, is taken from the site's parts.
 
     Args:
         site: where CTs and masks lie.
@@ -35,33 +105,61 @@ def prepare_images(
         draft: folder to write to.
         progress: called with a description and a number of steps.
 
-    Returns:
-        What is known of each patient's CTs, and remarks on the export without identifiers.
-
     Raises:
-        Refusal: a folder is missing or empty.
+        Refusal: as `read_export`, or no space.
 
     """
     assert study.imaging is not None
-    assert site.settings.images is not None
     # Threads share filters and log levels: set once around them all, no thread can restore another's.
     with quiet_pydicom():
-        export, masks, lost = _read_folders(site, study, progress)
-        matched = match_series(group_series(export.rows, export.rejected), patients, site.settings.images)
-        choices: dict[str, Choices] = {
-            key: choose_series(study, row.values, matched.by_key.get(key, ()), partial(masks.drawn, row.patient_id))
-            for key, row in patients.items()
-        }
-        scans = {key: _scans(choice, key in matched.contested) for key, choice in choices.items()}
+        export = read_export(site, study, patients, progress)
         tasks = {
-            key: Task(row.patient_id, choices[key], masks, study.imaging)
+            key: _task(row, key, export, study)
             for key, row in patients.items()
-            if not decide(study, row.values, row.faults, scans[key]).codes
+            if not decide(study, row.values, row.faults, export.scans[key]).codes
         }
-        with progress("preparing CTs", len(tasks)) as advance:
-            failures, cut = write_tensors(draft, tasks, advance)
-    scans |= {key: failure.of(scans[key]) for key, failure in failures.items()}
-    return scans, _remarks([*export.rejected, *lost], masks, matched.unclaimed, scans.values(), cut)
+        store = PartStore(site.work, study.name)
+        digests = {key: _digest(key, task) for key, task in tasks.items()}
+        parts = _make_parts(tasks, digests, store, study, progress)
+        assemble(draft, (store.tensors(digests[key]) for key, part in parts.items() if part.usable), len(parts))
+        store.prune(digests.values())
+    scans = {key: parts[key].of(known) if key in parts else known for key, known in export.scans.items()}
+    records = {
+        key: patient_record(export.series.get(key, ()), export.candidates[key], parts.get(key)) for key in patients
+    }
+    return PreparedImages(scans, records, export.remarks + _part_remarks(parts.values()))
+
+
+def _task(row: PatientRow, key: str, export: Export, study: Study) -> Task:
+    assert study.imaging is not None
+    found = export.candidates[key]
+    series = {time_point: one.series for time_point, one in found.items()}
+    dates = [one.study_date for one in found.values()]
+    days = (dates[1] - dates[0]).days if len(dates) == 2 and dates[0] and dates[1] else None
+    mine = export.masks.of(row.patient_id, [one for candidates in series.values() for one in candidates])
+    return Task(row.patient_id, series, mine, study.imaging, export.overrides.get(row.patient_id, ()), days)
+
+
+def _digest(key: str, task: Task) -> str:
+    files = [row.path for series in task.candidates.values() for one in series for row in one.rows]
+    files += [mask.path for mask in task.masks.files]
+    return part_digest(task.imaging, (key, task.overrides, task.days), files)
+
+
+def _make_parts(
+    tasks: Mapping[str, Task], digests: Mapping[str, str], store: PartStore, study: Study, progress: OpenProgress
+) -> dict[str, Part]:
+    """Every patient's part; those that are missing are made. Tensors stay on disk."""
+    assert study.imaging is not None
+    parts = {key: part for key in tasks if (part := store.read(digests[key])) is not None}
+    missing = {key: task for key, task in tasks.items() if key not in parts}
+    store.prepare(len(missing), len(tasks), study.imaging)
+    with progress("preparing CTs", len(missing)) as advance:
+        for key, (part, tensors) in run_all(prepare_patient, missing, died):
+            store.write(digests[key], part, tensors)
+            parts[key] = part
+            advance()
+    return {key: parts[key] for key in tasks}
 
 
 def _read_folders(
@@ -71,48 +169,36 @@ def _read_folders(
     assert study.imaging is not None
     assert site.settings.images is not None
     images = site.settings.images
-    export = _index(site.path(images.dicom), "reading CT headers", progress)
+    stores = site.work / "index"  # holds what the headers say, names and dates included, apart from the cache
+    export = _index(site.path(images.dicom), stores / "dicom.sqlite", "reading CT headers", progress)
     files, lost = list(export.masks), list[RejectedFile]()
     if images.masks is not None:
-        apart = _index(site.path(images.masks), "reading masks", progress)
+        apart = _index(site.path(images.masks), stores / "masks.sqlite", "reading masks", progress)
         files += apart.masks
         lost = [one for one in apart.rejected if one.reason == "unreadable_folder"]
     return export, read_mask_folder(files, study.imaging.roi, export.rows), lost
 
 
-def _index(folder: Path, description: str, progress: OpenProgress) -> FolderIndex:
-    """Index a folder under a progress bar, which opens when the number of files is known."""
-    with ExitStack() as stack:
-        bars: list[Advance] = []
-
-        def advance(_done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress(description, total)))
-            bars[0]()
-
-        return index_folder(folder, advance)
+def _index(folder: Path, store: Path, description: str, progress: OpenProgress) -> FolderIndex:
+    with counting(description, progress) as advance:
+        return index_folder(folder, advance, store=store)
 
 
-def _scans(choices: Choices, contested: bool) -> Scans:
-    quality, details = [], []
-    for time_point, choice in choices.items():
-        codes = list(choice.refusals)
-        # The series may be one slice short and look whole.
-        if choice.series and DAMAGED_NEARBY in choice.series.warnings:
-            codes.append("corrupt_file")
-        quality += codes
-        details += [f"{time_point}:{code}" for code in codes]
+def _scans(candidates: ByTimePoint, contested: bool) -> Scans:
+    quality: list[str] = []
+    details: list[str] = []
+    for time_point, found in candidates.items():
+        quality += found.refusals
+        details += [f"{time_point}:{code}" for code in found.refusals]
     return Scans(
-        found={name: "ambiguous" if contested else choice.finding for name, choice in choices.items()},
-        dates={name: choice.study_date for name, choice in choices.items() if choice.study_date},
+        found={name: "ambiguous" if contested else found.finding for name, found in candidates.items()},
+        dates={name: found.study_date for name, found in candidates.items() if found.study_date},
         quality=tuple(quality) or None,
         details=tuple(details),
     )
 
 
-def _remarks(
-    rejected: Iterable[RejectedFile], masks: MaskFolder, unclaimed: int, scans: Iterable[Scans], cut: int
-) -> tuple[str, ...]:
+def _remarks(rejected: Iterable[RejectedFile], masks: MaskFolder, unclaimed: int, strangers: int) -> tuple[str, ...]:
     reasons = Counter(one.reason for one in rejected)
     unreadable = reasons.pop("unreadable_folder", 0)
     remarks = [f"{count} files of the CT export were rejected: {reason}" for reason, count in sorted(reasons.items())]
@@ -120,15 +206,23 @@ def _remarks(
         remarks.append(f"{unreadable} folders could not be listed: unreadable_folder")
     if unclaimed:
         remarks.append(f"{unclaimed} series belong to no patient of the table")
+    if strangers:
+        remarks.append(f"overrides of {strangers} patients are ignored: the table has no such patient")
     if masks.unusable:
         remarks.append(f"{masks.unusable} mask files could not be used")
     if masks.nameless:
         remarks.append(f"{masks.nameless} structure sets hold no ROI that the study looks for")
-    if without := sum(one.roi is False for one in scans):
+    return tuple(remarks)
+
+
+def _part_remarks(parts: Iterable[Part]) -> tuple[str, ...]:
+    parts = list(parts)
+    remarks = []
+    if without := sum(not part.roi for part in parts):
         remarks.append(
             f"{without} patients were excluded for want of a usable ROI; if those are the ones with nothing left to "
             "draw, draw their tumour bed, or the cohort is biased"
         )
-    if cut:
+    if cut := sum(part.cut for part in parts):
         remarks.append(f"{cut} patients have an ROI that reaches beyond the model's grid")
     return tuple(remarks)

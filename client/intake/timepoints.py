@@ -1,17 +1,18 @@
-"""Which CT belongs to which patient and time point."""
+"""Which of a patient's CTs may be the one before treatment and the one before surgery."""
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
 from fedescc.client.imaging.header import DicomRow, top_folder
-from fedescc.client.imaging.series import Series
+from fedescc.client.imaging.series import DAMAGED_NEARBY, Series
 from fedescc.client.intake.cells import Value
 from fedescc.client.intake.clinical import PatientRow
 from fedescc.client.intake.eligibility import Finding
+from fedescc.client.intake.overrides import Override
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, TimePoint
@@ -30,10 +31,6 @@ _NO_SCAN = frozenset(
     }
 )
 _DICOM_DATE = re.compile(r"\d{8}", re.ASCII)
-# A reconstruction of less than this part of the longest one is a detail of it.
-_DETAIL_FRACTION = 0.5
-
-Drawn = Callable[[TimePoint, Series], bool]
 
 
 class Matched(NamedTuple):
@@ -44,14 +41,31 @@ class Matched(NamedTuple):
     unclaimed: int
 
 
+class Rejected(NamedTuple):
+    """A series that is not used at a time point, and the code why."""
+
+    series: Series
+    code: str
+
+
 @dataclass(frozen=True)
-class Choice:
-    """The CT of one time point: an accepted series, or why there is none."""
+class Candidates:
+    """The CT of one time point as far as headers tell.
+
+    Attributes:
+        finding: whether there is one.
+        series: the accepted series of its study, one of which will be used.
+        study_date: its day.
+        refusals: why none of its series can be used.
+        rejected: the patient's other series and what was against each.
+
+    """
 
     finding: Finding
-    series: Series | None = None
+    series: tuple[Series, ...] = ()
     study_date: date | None = None
     refusals: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
 
 def match_series(series: Iterable[Series], patients: Mapping[str, PatientRow], images: Images) -> Matched:
@@ -91,22 +105,24 @@ def _name(row: DicomRow, images: Images) -> str:
     return row.accession_number if images.match == "accession" else top_folder(row.file)
 
 
-def choose_series(
-    study: Study, values: Mapping[str, Value], series: Iterable[Series], drawn: Drawn
-) -> dict[TimePoint, Choice]:
-    """The CT of each time point by StudyDate (0008,0020).
+def find_candidates(
+    study: Study, values: Mapping[str, Value], series: Sequence[Series], overrides: Iterable[Override] = ()
+) -> dict[TimePoint, Candidates]:
+    """The series that may be each time point's, by StudyDate (0008,0020).
 
     pre: the latest study not after first_dose_date. post: the latest study after last_dose_date and before
     surgery_date. A study is passed over where an earlier one in the same window has an accepted series and it has
-    none. Of a study's accepted series those with a drawn ROI are kept if there are any, then those that cover less
-    than half of the longest are set aside; contrast-enhanced goes before plain, thin before thick (to 0.1 mm), long
-    before short (to 1 mm), and last the lowest series number and UID.
+    none. A person's ``use_series`` puts the series that it names in place of all that, also one outside the window:
+    the study's chronology rule judges its date.
+
+    Codes of rejected series: those of `group_series`, and no_study_date, outside_window, earlier_study, corrupt_file,
+    not_chosen_by_reader, refused_by_reader.
 
     Args:
         study: names the time points.
         values: the patient's dates.
         series: all that was linked to the patient.
-        drawn: whether a mask file was drawn on a series.
+        overrides: a person's decisions about this patient.
 
     Raises:
         Refusal: the study has two time points and no dates to tell them apart.
@@ -114,8 +130,13 @@ def choose_series(
     """
     assert study.imaging is not None
     _check_dates(study)
-    scans = [(one, _study_date(one)) for one in series if not _NO_SCAN & set(one.reasons)]
-    return {time_point: _choose(time_point, study, values, scans, drawn) for time_point in study.imaging.time_points}
+    decisions = {one.time_point: one for one in overrides if one.action != "accept"}
+    return {
+        time_point: _decided(decisions[time_point], series)
+        if time_point in decisions
+        else _find(time_point, study, values, series)
+        for time_point in study.imaging.time_points
+    }
 
 
 def _check_dates(study: Study) -> None:
@@ -129,22 +150,38 @@ def _check_dates(study: Study) -> None:
         )
 
 
-def _choose(
-    time_point: TimePoint,
-    study: Study,
-    values: Mapping[str, Value],
-    scans: list[tuple[Series, date | None]],
-    drawn: Drawn,
-) -> Choice:
+def _decided(decision: Override, series: Sequence[Series]) -> Candidates:
+    """What a person decided about a time point's CT."""
+    if decision.action == "refuse_ct":
+        rejected = tuple(Rejected(one, "refused_by_reader") for one in series)
+        return Candidates("found", refusals=("refused_by_reader",), rejected=rejected)
+    named = [one for one in series if decision.value in {one.uid, str(one.rows[0].series_number)}]
+    usable = [one for one in named if not one.reasons]
+    if len(usable) != 1:
+        several = "override_names_several_series" if len(usable) > 1 else "override_names_no_usable_series"
+        return Candidates("found", refusals=(*(code for one in named for code in one.reasons), several))
+    others = tuple(Rejected(one, "not_chosen_by_reader") for one in series if one is not usable[0])
+    return Candidates("found", (usable[0],), study_date(usable[0]), rejected=others)
+
+
+def _find(time_point: TimePoint, study: Study, values: Mapping[str, Value], series: Sequence[Series]) -> Candidates:
+    no_scans = tuple(Rejected(one, one.reasons[0]) for one in series if _NO_SCAN & set(one.reasons))
+    scans = [(one, study_date(one)) for one in series if not _NO_SCAN & set(one.reasons)]
     if not scans:
-        return Choice("none")
+        return Candidates("none", rejected=no_scans)
     names = ("first_dose_date",) if time_point == "pre" else ("last_dose_date", "surgery_date")
     bounds = [name for name in names if name in study.variables]
     dated = [(one, day) for one, day in scans if day is not None]
     if bounds and (not dated or any(name not in values for name in bounds)):
-        return Choice("unknown")
+        return Candidates("unknown", rejected=no_scans)
     in_window = [(one, day) for one, day in dated if _in_window(time_point, day, values)] if bounds else scans
-    return _best(time_point, in_window, drawn) if in_window else Choice("none")
+    inside = {id(one) for one, _ in in_window}
+    outside = tuple(
+        Rejected(one, "outside_window" if day else "no_study_date") for one, day in scans if id(one) not in inside
+    )
+    if not in_window:
+        return Candidates("none", rejected=no_scans + outside)
+    return _latest(in_window, no_scans + outside)
 
 
 def _in_window(time_point: TimePoint, day: date, values: Mapping[str, Value]) -> bool:
@@ -154,35 +191,26 @@ def _in_window(time_point: TimePoint, day: date, values: Mapping[str, Value]) ->
     return (not isinstance(last, date) or last < day) and (not isinstance(surgery, date) or day < surgery)
 
 
-def _best(time_point: TimePoint, scans: Iterable[tuple[Series, date | None]], drawn: Drawn) -> Choice:
+def _latest(scans: Iterable[tuple[Series, date | None]], rejected: tuple[Rejected, ...]) -> Candidates:
+    """The accepted series of the latest day that has any."""
     by_day = sorted(((day or date.min, one) for one, day in scans), key=lambda scan: scan[0])
+    refused = tuple(Rejected(one, one.reasons[0]) for _, one in by_day if one.reasons)
     accepted = [(day, one) for day, one in by_day if not one.reasons]
     if not accepted:
         latest = by_day[-1][1]
-        return Choice("found", None, _study_date(latest), latest.reasons)
-    candidates = [one for day, one in accepted if day == accepted[-1][0]]
-    if len(candidates) > 1:
-        candidates = [one for one in candidates if drawn(time_point, one)] or candidates
-    longest = max(_coverage_mm(one) for one in candidates)
-    candidates = [one for one in candidates if _coverage_mm(one) >= _DETAIL_FRACTION * longest]
-    best = min(candidates, key=_preference)
-    return Choice("found", best, _study_date(best))
+        return Candidates("found", (), study_date(latest), latest.reasons, rejected + refused)
+    last = accepted[-1][0]
+    earlier = tuple(Rejected(one, "earlier_study") for day, one in accepted if day != last)
+    candidates = [one for day, one in accepted if day == last]
+    # A series beside a damaged file may be one slice short and look whole.
+    whole = tuple(one for one in candidates if DAMAGED_NEARBY not in one.warnings)
+    damaged = tuple(Rejected(one, "corrupt_file") for one in candidates if DAMAGED_NEARBY in one.warnings)
+    faults = () if whole else ("corrupt_file",)
+    return Candidates("found", whole, study_date(candidates[0]), faults, rejected + refused + earlier + damaged)
 
 
-def _preference(series: Series) -> tuple[bool, float, float, int, str]:
-    assert series.geometry is not None
-    row = series.rows[0]
-    number = row.series_number if row.series_number is not None else 2**31
-    thickness = round(series.geometry.spacing_zyx_mm[0], 1)
-    return not row.contrast_agent, thickness, -round(_coverage_mm(series)), number, series.uid
-
-
-def _coverage_mm(series: Series) -> float:
-    assert series.geometry is not None
-    return series.geometry.shape_zyx[0] * series.geometry.spacing_zyx_mm[0]
-
-
-def _study_date(series: Series) -> date | None:
+def study_date(series: Series) -> date | None:
+    """StudyDate (0008,0020); None where there is none, or one that DICOM does not allow."""
     text = series.rows[0].study_date
     if not _DICOM_DATE.fullmatch(text):  # strptime would also take 2024115, and guess
         return None

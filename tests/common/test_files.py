@@ -1,6 +1,7 @@
 """An interrupted write leaves the old file whole and nothing beside it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, step):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_private_file_is_so_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    replace = Path.replace
+
+    def look(self: Path, target: Path) -> Path:
+        seen.append(self.stat().st_mode & 0o777)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    write_atomically(tmp_path / "private", b"x", mode=0o600)
+    write_atomically(tmp_path / "other", b"x")
+    assert seen[0] == 0o600
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "other").stat().st_mode & 0o400

@@ -156,11 +156,38 @@ def test_faults_are_refused(changes: dict[str, Any], part: str) -> None:
         ({"roi": {"name_pattern": "(gtv"}}, "not a regular expression"),
         ({"grid": {**IMAGING["grid"], "size_zyx": [8, 8]}}, "three values"),  # type: ignore[dict-item]
         ({"grid": {**IMAGING["grid"], "window_hu": [340, -160]}}, "low < high"),  # type: ignore[dict-item]
+        ({"grid": {**IMAGING["grid"], "margin_mm": 40}}, "leaves nothing of the grid"),  # type: ignore[dict-item]
+        ({"quality": {"interval_days": [365, 14]}}, "low < high"),
+        ({"quality": {"refuse": ["ugly"]}}, "quality.refuse"),
+        ({"tilt": "ignore"}, "tilt"),
     ],
 )
 def test_imaging_faults_are_refused(imaging: dict[str, Any], part: str) -> None:
     with pytest.raises(Refusal) as caught:
         study(imaging={**IMAGING, **imaging}, model={"kind": "paired_cnn"})
+    assert part in str(caught.value)
+
+
+def test_a_study_of_the_second_ct_alone_has_nothing_to_propagate() -> None:
+    late = {**IMAGING, "time_points": ["post"]}
+    settings: dict[str, Any] = {"model": {"kind": "paired_cnn"}, "prediction_time": "second_ct"}
+    with pytest.raises(Refusal, match="no ROI to propagate"):
+        study(imaging=late, **settings)
+    assert study(imaging={**late, "roi": {"post_rule": "drawn"}}, **settings).imaging is not None
+
+
+@pytest.mark.parametrize(
+    ("rules", "part"),
+    [
+        ([{"code": "twice", "text": "", "when": {"outcome": {"one_of": ["ill"]}}}] * 2, "a code of its own"),
+        ([{"code": "built_in", "text": "", "built_in": "roi"}], "a code of its own"),
+        ([{"code": "stranger", "text": "", "when": {"nobody": {"one_of": ["ill"]}}}], "no variable of this name"),
+        ([{"code": "category", "text": "", "when": {"outcome": {"one_of": ["well"]}}}], "out of cured, ill"),
+    ],
+)
+def test_contradictions_are_checked_like_rules(rules: list[dict[str, Any]], part: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        study(endpoint={**MINIMAL["endpoint"], "contradictions": rules})
     assert part in str(caught.value)
 
 

@@ -190,3 +190,28 @@ def test_included_and_excluded_add_up_to_all(patients: list[tuple[dict[str, Any]
     assert sum(counts.values()) == len(patients)
     assert counts["included"] == sum(not decision.codes for decision in decisions)
     assert next(iter(counts)) == "included"
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"pcr": "yes", "ypT": "ypT2"}, "pcr_with_residual_tumour"),
+        ({"pcr": "yes", "ypN": "ypN1"}, "pcr_with_positive_nodes"),
+        ({"pcr": "no"}, "no_pcr_without_tumour"),
+        ({"trg_system": "AJCC", "trg": "2"}, "ajcc_residue_with_ypt0"),
+        ({"trg_system": "AJCC", "trg": "0", "ypT": "ypT1"}, "ajcc_complete_with_tumour"),
+        ({"trg_system": "Mandard", "trg": "3"}, "mandard_residue_with_ypt0"),
+        ({"trg_system": "Mandard", "trg": "1", "ypT": "ypT1"}, "mandard_complete_with_tumour"),
+        ({"pcr": "yes"}, None),
+        ({"pcr": "no", "ypN": "ypN1"}, None),
+        ({"pcr": "no", "ypT": "ypTis"}, None),
+        ({"trg_system": "AJCC", "trg": "0"}, None),
+        ({"trg_system": "Mandard", "trg": "1"}, None),
+        ({"trg_system": "JES", "trg": "3"}, None),
+        ({"trg": "3"}, None),
+    ],
+)
+def test_records_of_the_outcome_that_contradict_each_other_exclude(values: dict[str, Any], code: str | None) -> None:
+    """The patient of `VALUES` has ypT0 and ypN0; grades as AJCC (8th edition) and Mandard (1994) define them."""
+    found = codes(**values)
+    assert found == ((code,) if code else ())

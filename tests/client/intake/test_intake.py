@@ -48,6 +48,9 @@ def small_study(**changes: Any) -> Study:
         "spacing_zyx_mm": [1.0, 1.0, 1.0],
         "window_hu": [-200, 300],
     }
+    # Constant HU are no thorax: nothing to judge and nothing to register.
+    data["imaging"]["quality"]["refuse"] = []
+    data["imaging"]["roi"]["post_rule"] = "drawn"
     return Study.model_validate({**data, **changes})
 
 

@@ -13,7 +13,8 @@ import yaml
 from fedescc.client.imaging.index import index_folder
 from fedescc.client.imaging.series import Series, group_series
 from fedescc.client.intake.clinical import PatientRow
-from fedescc.client.intake.timepoints import Choice, choose_series, match_series
+from fedescc.client.intake.overrides import Override
+from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, TimePoint, read_study
@@ -52,13 +53,19 @@ def make(template: Series) -> Make:
     return change
 
 
-def choose(series: list[Series], study: Study = ESCC, drawn: str = "", **values: Any) -> dict[TimePoint, Choice]:
+def choose(
+    series: list[Series], study: Study = ESCC, overrides: tuple[Override, ...] = (), **values: Any
+) -> dict[TimePoint, Candidates]:
     known = {name: value for name, value in (DATES | values).items() if value is not None}
-    return choose_series(study, known, series, lambda _, one: one.uid == drawn)
+    return find_candidates(study, known, series, overrides)
 
 
-def uid(choice: Choice) -> str | None:
-    return choice.series.uid if choice.series else None
+def uid(found: Candidates) -> str | None:
+    return found.series[0].uid if len(found.series) == 1 else None
+
+
+def why(found: Candidates) -> dict[str, str]:
+    return {one.series.uid: one.code for one in found.rejected}
 
 
 def test_pre_is_the_latest_study_up_to_the_first_dose(make: Make) -> None:
@@ -108,7 +115,8 @@ def test_a_refused_series_is_a_ct_of_poor_quality_unless_an_accepted_one_exists(
     good, bad = make("good", study_date="20240101"), make("bad", ("missing_slices",), study_date="20240105")
     assert uid(choose([good, bad])["pre"]) == "good"
     alone = choose([bad])["pre"]
-    assert (alone.finding, alone.series, alone.refusals) == ("found", None, ("missing_slices",))
+    assert (alone.finding, alone.series, alone.refusals) == ("found", (), ("missing_slices",))
+    assert why(alone) == {"bad": "missing_slices"}
 
 
 @pytest.mark.parametrize("code", ["localizer", "modality_not_ct", "derived_reformat", "non_axial"])
@@ -116,48 +124,9 @@ def test_what_is_no_scan_does_not_count_as_a_ct(make: Make, code: str) -> None:
     assert choose([make("1", (code,), study_date="20240101")])["pre"].finding == "none"
 
 
-@pytest.mark.parametrize(
-    ("better", "worse"),
-    [
-        ({"contrast_agent": "iohexol", "gap": 3.0}, {"gap": 2.0}),
-        ({"gap": 2.0}, {"gap": 2.2}),
-        ({"slices": 20}, {"slices": 15}),
-        ({"series_number": 3}, {"series_number": 4}),
-        ({"series_number": 3}, {"series_number": None}),
-        ({"gap": 2.01, "series_number": 1}, {"gap": 2.0, "series_number": 2}),
-    ],
-)
-def test_preference_within_a_study(make: Make, better: dict[str, Any], worse: dict[str, Any]) -> None:
-    series = [make("a", study_date="20240105", **worse), make("b", study_date="20240105", **better)]
-    assert uid(choose(series)["pre"]) == "b"
-    assert uid(choose(series[::-1])["pre"]) == "b"
-    assert uid(choose(series, drawn="a")["pre"]) == "a", "the series that was drawn on comes before all that"
-
-
-def test_a_reconstruction_of_a_part_is_set_aside(make: Make) -> None:
-    whole = make("whole", study_date="20240105", gap=2.0, slices=20)
-    detail = make("detail", study_date="20240105", gap=1.0, slices=19)
-    half = make("half", study_date="20240105", gap=1.0, slices=20)
-    assert uid(choose([whole, detail])["pre"]) == "whole"
-    assert uid(choose([whole, half])["pre"]) == "half"
-
-
-def test_what_was_drawn_on_is_taken_however_long_another_ct_of_the_day_is(make: Make) -> None:
-    """The CT of a PET/CT covers the body, and the chest CT of the same day was drawn on."""
-    chest = make("chest", study_date="20240105", slices=9)
-    body = make("body", study_date="20240105", slices=20)
-    assert uid(choose([chest, body], drawn="chest")["pre"]) == "chest"
-    assert uid(choose([chest, body])["pre"]) == "body"
-
-
 @pytest.mark.parametrize("text", ["2024115", "202411", "2024.01.05", "20240105 ", "２０２４０１０５", "20240230"])
 def test_what_is_no_dicom_date_is_not_guessed(make: Make, text: str) -> None:
     assert choose([make("1", study_date=text)])["pre"].finding == "unknown"
-
-
-def test_the_last_resort_is_the_lowest_uid(make: Make) -> None:
-    series = [make(name, study_date="20240105") for name in ("1.3", "1.2", "1.4")]
-    assert uid(choose(series)["pre"]) == "1.2"
 
 
 def test_a_study_with_pre_alone_needs_no_dates(make: Make) -> None:
@@ -168,9 +137,69 @@ def test_a_study_with_pre_alone_needs_no_dates(make: Make) -> None:
         del data["recorded"][name]
     chosen = choose([make("1", study_date=""), make("2", study_date="20240105")], Study.model_validate(data))
     assert uid(chosen["pre"]) == "2"
+    assert why(chosen["pre"]) == {"1": "earlier_study"}
     data["imaging"]["time_points"] = ["pre", "post"]
     with pytest.raises(Refusal, match="study-without-dates"):
         choose([], Study.model_validate(data))
+
+
+def test_every_series_of_the_day_is_a_candidate_and_the_others_are_told_why_not(make: Make) -> None:
+    series = [
+        make("localizer", ("localizer",), study_date="20240105"),
+        make("a", study_date="20240105"),
+        make("b", study_date="20240105"),
+        make("gap", ("missing_slices",), study_date="20240105"),
+        make("older", study_date="20231201"),
+        make("undated", study_date=""),
+        make("late", study_date="20240320"),
+    ]
+    found = choose(series)
+    assert [one.uid for one in found["pre"].series] == ["a", "b"]
+    assert why(found["pre"]) == {
+        "localizer": "localizer",
+        "gap": "missing_slices",
+        "older": "earlier_study",
+        "undated": "no_study_date",
+        "late": "outside_window",
+    }
+
+
+def test_a_series_beside_damaged_files_gives_way_to_a_whole_one_of_the_day(make: Make) -> None:
+    whole = make("whole", study_date="20240105")
+    damaged = dataclasses.replace(make("damaged", study_date="20240105"), warnings=("damaged_files_nearby",))
+    found = choose([damaged, whole])["pre"]
+    assert (uid(found), why(found)) == ("whole", {"damaged": "corrupt_file"})
+    alone = choose([damaged, make("older", study_date="20231201")])["pre"]
+    assert (alone.series, alone.refusals) == ((), ("corrupt_file",)), "an older CT is not put in its place in silence"
+
+
+def use(value: str) -> tuple[Override, ...]:
+    return (Override("pre", "use_series", value),)
+
+
+def test_a_reader_chooses_by_uid_or_number_also_outside_the_window(make: Make) -> None:
+    series = [make("1.2.3", study_date="20240105", series_number=4), make("1.2.4", study_date="20240320")]
+    for value, name in (("1.2.3", "1.2.3"), ("4", "1.2.3"), ("1.2.4", "1.2.4")):
+        found = choose(series, overrides=use(value))["pre"]
+        assert uid(found) == name
+        assert set(why(found).values()) == {"not_chosen_by_reader"}
+    assert choose(series, overrides=use("1.2.4"))["pre"].study_date == date(2024, 3, 20)
+
+
+def test_a_reader_cannot_choose_what_geometry_refuses_or_nobody_has(make: Make) -> None:
+    series = [make("gap", ("missing_slices",), study_date="20240105"), make("ok", study_date="20240105")]
+    refused = choose(series, overrides=use("gap"))["pre"]
+    assert (refused.series, refused.refusals) == ((), ("missing_slices", "override_names_no_usable_series"))
+    assert choose(series, overrides=use("9"))["pre"].refusals == ("override_names_no_usable_series",)
+    twins = [make("same", study_date="20240105"), make("same", study_date="20240105")]
+    assert choose(twins, overrides=use("same"))["pre"].refusals == ("override_names_several_series",)
+
+
+def test_a_reader_refuses_a_ct(make: Make) -> None:
+    found = choose([make("1", study_date="20240105")], overrides=(Override("pre", "refuse_ct", ""),))["pre"]
+    assert (found.finding, found.series, found.refusals) == ("found", (), ("refused_by_reader",))
+    accepted = choose([make("1", study_date="20240105")], overrides=(Override("pre", "accept", "noisy"),))["pre"]
+    assert uid(accepted) == "1"
 
 
 def rows(**accessions: tuple[str, ...]) -> dict[str, PatientRow]:
