@@ -163,13 +163,43 @@ def test_misuse_is_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
 def test_help_and_version(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert {"inspect", "intake"} <= set(re.findall(r"\b[a-z]+\b", out))
-    for command in ("inspect", "intake"):
+    commands = {"inspect", "intake", "readers", "receive", "worklist"}
+    assert commands <= set(re.findall(r"\b[a-z]+\b", out))
+    for command in commands - {"receive"}:
         code, out, _ = run(command, "--help")
         assert (code, "--json" in out) == (0, True)
     code, out, _ = run("--version")
     assert code == 0
     assert re.fullmatch(r"fedescc \d+\.\d+\.\d+\n", out)
+
+
+def test_worklist_says_what_is_left_to_do(run: Run, folder: Path) -> None:
+    options = ("--site", folder / "site.yaml", "--study", folder / "study.yaml")
+    code, out, _ = run("worklist", *options, "--out", folder / "todo.csv", "--json")
+    assert code == 0
+    found = [(todo["patient_id"], todo["task"], todo["code"]) for todo in json.loads(out)["todo"]]
+    assert found == [("P-004", "complete_table", "adult:unknown"), ("P-004", "complete_table", "missing:age")]
+    assert "P-004" in (folder / "todo.csv").read_text(encoding="utf-8-sig")
+    code, out, _ = run("worklist", *options)
+    assert (code, "complete_table" in out, "P-002" in out) == (0, True, False)
+    (folder / "clinical.csv").write_text("id,age,outcome\nP-001,61,cured\n")
+    assert "nothing is left to do" in run("worklist", *options)[1]
+    code, _, err = run("worklist", *options, "--out", folder / "absent" / "todo.csv")
+    assert (code, "[cannot-write]" in err) == (1, True)
+
+
+def test_worklist_serves_a_site_of_which_nobody_is_eligible(run: Run, folder: Path) -> None:
+    (folder / "clinical.csv").write_text("id,age,outcome\nP-001,61,\n")
+    options = ("--site", folder / "site.yaml", "--study", folder / "study.yaml")
+    assert run("intake", *options)[0] == 1
+    code, out, _ = run("worklist", *options, "--json")
+    assert (code, json.loads(out)["todo"][0]["code"]) == (0, "endpoint_unknown")
+
+
+def test_readers_of_a_study_without_cts_is_refused(run: Run, folder: Path) -> None:
+    code, out, err = run("readers", "--site", folder / "site.yaml", "--study", folder / "study.yaml")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "[no-images]" in err
 
 
 def test_inspect_json_and_table(run: Run, tmp_path: Path, ct_series: Callable[..., list[Path]]) -> None:
@@ -178,7 +208,7 @@ def test_inspect_json_and_table(run: Run, tmp_path: Path, ct_series: Callable[..
     (tmp_path / "ct" / "broken.dcm").write_bytes(b"")
     code, out, err = run("inspect", tmp_path / "ct", "--json")
     document = json.loads(out)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "reading headers: 9/9\n")
     assert set(document) == {"series", "masks", "rejected_files"}
     verdicts = {one["series_uid"]: (one["verdict"], one["reasons"]) for one in document["series"]}
     assert verdicts == {"1.2.3.4": ("accepted", []), "9.9": ("refused", ["missing_rescale"])}
@@ -202,7 +232,7 @@ def test_inspect_prints_names_that_are_no_text(folder: Path) -> None:
             check=False,
             env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
         )
-        assert (done.returncode, done.stderr) == (0, b"")
+        assert (done.returncode, done.stderr) == (0, b"reading headers: 1/1\n")
         text = done.stdout.decode("utf-8")
         shown = json.loads(text)["rejected_files"][0]["file"] if flags else text
         assert r"\xd5\xc5\xc8\xfd.txt" in shown
