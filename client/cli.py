@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedescc.common.console import Json, command_line, counting, print_json, run_app
+from fedescc.common.console import Json, command_line, counting, log, print_json, run_app
 
 if TYPE_CHECKING:
     from fedescc.client.intake.intake import IntakeResult
@@ -51,11 +51,14 @@ def intake(
 ) -> None:
     """Read table, CTs and masks, prepare the cohort, and say who is in, who is out and why."""
     from fedescc.client.intake.intake import run_intake
+    from fedescc.client.receiving.arriving import still_arriving
     from fedescc.client.site import read_site
     from fedescc.common.study import read_study
 
-    protocol = read_study(study)
-    result = run_intake(read_site(site), protocol)
+    protocol, hospital = read_study(study), read_site(site)
+    if still_arriving(hospital):
+        log("note: CTs are still being received; run intake again when they are all there")
+    result = run_intake(hospital, protocol)
     if as_json:
         print_json(_summary(result, protocol.name, protocol.sha256, each=each))
         return
@@ -115,6 +118,26 @@ def readers(
     from fedescc.client.tables import print_readers
 
     print_readers(pairs, summary)
+
+
+@app.command()
+def receive(
+    site: SiteOption,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 11112,
+    ae_title: Annotated[str, typer.Option(help="Our AE title, which senders must call.")] = "FEDESCC",
+    allow: Annotated[list[str] | None, typer.Option(metavar="AE[@HOST]", help="A sender let in; repeat.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate: take TLS connections only.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its PEM key, without password.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="PEM authorities; senders must show a certificate.")] = None,
+) -> None:
+    """Receive CTs and ROIs from the PACS (C-STORE, C-ECHO) into intake's folder, until interrupted."""
+    from fedescc.client.receiving.options import read_options
+    from fedescc.client.receiving.receive import receive as receive_until_stopped
+    from fedescc.client.site import read_site
+
+    options = read_options(host, port, ae_title, allow or (), tls_cert, tls_key, tls_ca)
+    receive_until_stopped(read_site(site), options)
 
 
 def _summary(result: "IntakeResult", study: str, sha256: str, *, each: bool) -> dict[str, object]:
