@@ -25,6 +25,7 @@ _TEXTURE_STEP_MM = 2.0
 _TEXTURE_SD_STEPS = 1.6
 _REFERENCE_AORTA_HU = 210.0
 _UNENHANCED_BLOOD_HU = 40.0
+_LEAST_ENHANCED_HU = 90.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def render(
 
     """
     space = _Space(anatomy, grid, pose)
-    aorta_hu = max(90.0, rng.normal(protocol.aorta_hu, protocol.phase_sd_hu))
+    # A scanner whose protocol gives contrast medium never misses the aorta; one below that gives none.
+    least_hu = min(_LEAST_ENHANCED_HU, protocol.aorta_hu)
+    aorta_hu = max(least_hu, rng.normal(protocol.aorta_hu, protocol.phase_sd_hu))
     hu = _trunk(anatomy, space)
     box = space.box(*((-half, half) for half in _TUMOUR_BOX_MM))
     _draw_esophagus(hu[box], anatomy, visit, aorta_hu, space.inside(box), rng)

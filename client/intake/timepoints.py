@@ -19,16 +19,11 @@ from fedescc.common.study import Study, TimePoint
 
 # A series refused for one of these is no scan of the chest at all: it neither counts as a CT nor spoils one.
 _NO_SCAN = frozenset(
-    {
-        "modality_not_ct",
-        "no_pixel_data",
-        "not_ct_image",
-        "secondary_capture",
-        "localizer",
-        "derived_reformat",
-        "non_axial",
-        "too_few_slices",
-    }
+    [
+        *("modality_not_ct", "no_pixel_data", "not_ct_image", "secondary_capture", "screen_save", "dose_report"),
+        *("localizer", "bolus_tracking", "derived_reformat", "non_axial", "too_few_slices"),
+        *("perfusion_map", "pixel_arithmetic", "material_map", "monoenergetic"),
+    ]
 )
 _DICOM_DATE = re.compile(r"\d{8}", re.ASCII)
 

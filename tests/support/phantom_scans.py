@@ -1,6 +1,5 @@
 """Phantom CTs for the whole-image checks: any contrast, noise, slice distance and coverage."""
 
-import builtins
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ import numpy as np
 from fedescc.client.imaging.geometry import Geometry
 from fedescc.client.imaging.header import DicomRow
 from fedescc.client.imaging.volume import MemoryVolume
-from fedescc.simulations import phantom, render
+from fedescc.simulations import phantom
 from fedescc.simulations.phantom import PhantomCase, Scan, phantom_case
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -38,9 +37,7 @@ def _scanner(**protocol: float) -> Iterator[None]:
     if "aorta_hu" in protocol:
         protocol.setdefault("phase_sd_hu", 0.0)
     known = phantom.scanner
-    # The simulated hospitals always give contrast medium: rendering keeps the aorta at 90 HU or more.
-    unbounded = mock.patch.object(render, "max", lambda a, *b: b[0] if a == 90.0 else builtins.max(a, *b), create=True)
-    with unbounded, mock.patch.object(phantom, "scanner", lambda site: replace(known(site), **protocol)):
+    with mock.patch.object(phantom, "scanner", lambda site: replace(known(site), **protocol)):
         yield
 
 

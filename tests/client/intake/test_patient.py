@@ -220,7 +220,7 @@ def test_nodes_join_the_roi_of_both_cts_without_moving_the_grid(
     def read_nodes(self: MaskFolder, patient_id: str, series: Series) -> Mask:
         tumour = self.read(patient_id, "pre", series).voxels
         node = np.zeros_like(tumour)
-        z, y, x = (int(round(v)) for v in np.mean(np.nonzero(tumour), axis=1))
+        z, y, x = (round(float(v)) for v in np.mean(np.nonzero(tumour), axis=1))
         node[z - 1 : z + 2, y - 2 : y + 3, x + 10 : x + 14] = True
         return node & ~tumour
 

@@ -68,10 +68,9 @@ def test_pairs_are_compared_and_what_cannot_be_says_why(site: Path) -> None:
 def test_the_command(site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for flags in (["--json"], []):
         monkeypatch.setattr(sys, "argv", ["fedescc-client", "readers", "--site", str(site), *flags])
-        try:
+        with pytest.raises(SystemExit) as stop:
             main()
-        except SystemExit as stop:
-            assert not stop.code
+        assert stop.value.code == 0
         out = capsys.readouterr().out
         if flags:
             document = json.loads(out)

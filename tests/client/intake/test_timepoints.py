@@ -119,7 +119,10 @@ def test_a_refused_series_is_a_ct_of_poor_quality_unless_an_accepted_one_exists(
     assert why(alone) == {"bad": "missing_slices"}
 
 
-@pytest.mark.parametrize("code", ["localizer", "modality_not_ct", "derived_reformat", "non_axial"])
+@pytest.mark.parametrize(
+    "code",
+    ["localizer", "modality_not_ct", "derived_reformat", "non_axial", "bolus_tracking", "material_map", "screen_save"],
+)
 def test_what_is_no_scan_does_not_count_as_a_ct(make: Make, code: str) -> None:
     assert choose([make("1", (code,), study_date="20240101")])["pre"].finding == "none"
 
