@@ -25,9 +25,13 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python tests/bench/in_process_engine.py
+	$(BIN)/python tests/bench/preprocessing.py
+	$(BIN)/python tests/bench/index.py
 
 verify: $(VENV)/installed
 	$(BIN)/python tests/verify/demo_learning.py
+	$(BIN)/python tests/verify/propagation.py
+	$(BIN)/python tests/verify/fuzz_headers.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

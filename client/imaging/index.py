@@ -1,137 +1,101 @@
 """Index a folder: one row a DICOM image from its header alone, the masks beside them, a reason for the rest."""
 
-import stat
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
 
-from fedescc.client.imaging.header import DicomRow, Truncated, printable, read_header
-from fedescc.client.imaging.quiet import quiet_pydicom
-from fedescc.client.imaging.walk import walk
+from fedescc.client.imaging.batch import decode
+from fedescc.client.imaging.dicomdir import missing_files
+from fedescc.client.imaging.found import FolderIndex, Found, MaskFile, MaskKind, Reference, RejectedFile
+from fedescc.client.imaging.header import DicomRow, printable
+from fedescc.client.imaging.reading import read_files
+from fedescc.client.imaging.store import Store
+from fedescc.client.imaging.walk import Listed, Listing, Signature, list_files
 from fedescc.common.errors import Refusal
 
+__all__ = ["FolderIndex", "MaskFile", "MaskKind", "Progress", "RejectedFile", "index_folder"]
+
 Progress = Callable[[int, int], None]
-MaskKind = Literal["rtstruct", "seg", "nifti", "nrrd", "metaimage"]
-_MASK_SUFFIXES: dict[str, MaskKind] = {
-    ".nii": "nifti",
-    ".nii.gz": "nifti",
-    ".nrrd": "nrrd",
-    ".nhdr": "nrrd",
-    ".mha": "metaimage",
-    ".mhd": "metaimage",
-}
-_MASK_OBJECTS: dict[str, MaskKind] = {
-    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
-    "1.2.840.10008.5.1.4.1.1.66.4": "seg",
-    "RTSTRUCT": "rtstruct",
-    "SEG": "seg",
-}
-_DICOMDIR = "1.2.840.10008.1.3.10"
+
+# A file that is written to again within the resolution of its times may look unchanged; FAT's is the coarsest.
+_TIME_RESOLUTION_NS = 2_000_000_000
 
 
-class MaskFile(NamedTuple):
-    """A file that holds regions of interest; ``root`` and ``name`` as in `DicomRow`."""
-
-    root: str
-    name: str
-    kind: MaskKind
-
-    def __repr__(self) -> str:
-        """The kind alone: a file's name may tell whose it is."""
-        return f"MaskFile({self.kind})"
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return Path(self.root, self.name)
-
-    @property
-    def file(self) -> str:
-        """The file relative to the indexed folder, as text that can be printed and sent as JSON."""
-        return printable(self.name)
-
-
-@dataclass(frozen=True)
-class RejectedFile:
-    """A file that is neither image nor mask, or a folder that cannot be listed, and why.
-
-    ``file`` is relative to the indexed folder. ``patient_id`` and ``series_uid`` are what a truncated file still says
-    of its owner, "" where nothing is known.
-    """
-
-    file: str = field(repr=False)
-    reason: str
-    patient_id: str = field(default="", repr=False)
-    series_uid: str = ""
-
-
-@dataclass(frozen=True)
-class FolderIndex:
-    """Every file under a folder, exactly once, in order of its relative name; then the unreadable folders."""
-
-    rows: tuple[DicomRow, ...]
-    masks: tuple[MaskFile, ...]
-    rejected: tuple[RejectedFile, ...]
-
-
-def index_folder(folder: Path, progress: Progress | None = None) -> FolderIndex:
+def index_folder(
+    folder: Path, progress: Progress | None = None, *, store: Path | None = None, workers: int | None = None
+) -> FolderIndex:
     """Read the header of every file below a folder, whatever its layout or file names.
 
     Symbolic links are followed, each folder once. Pixels are not read. Names that are no UTF-8 are given with their
-    bytes written out (``\\xd5``).
+    bytes written out (``\\xd5``). The result is the same with and without a store, and with any number of processes.
+
+    A file counts as unchanged if its size, time of modification, time of change and inode are what they were. The
+    first two do not suffice: slices of a series have one size, and copying programs give files the times of their
+    source. The price is that a file that was only moved or renamed is read again.
 
     Args:
         folder: a PACS export.
         progress: called with (files done, files in all) after each file.
+        store: a file outside the folder that keeps what was read; the next call with it reads only what changed. It is
+            as confidential as the export (see ``store.py``).
+        workers: processes; None takes one a core if there are thousands of files to read.
 
     Raises:
-        Refusal: missing-folder, unreadable_folder or empty-folder.
+        Refusal: missing-folder, unreadable_folder, empty-folder or store-in-folder.
 
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise Refusal("missing-folder", f"{folder} is no folder", "give the folder that holds the DICOM files")
-    paths, unreadable = walk(folder)
-    if not paths and not unreadable:
+    if store and store.resolve().is_relative_to(folder.resolve()):
+        raise Refusal("store-in-folder", f"{store} lies in {folder}", "keep the store outside the indexed folder")
+    started = time.time_ns()
+    listing = list_files(folder)
+    if not listing.files and not listing.unreadable:
         raise Refusal("empty-folder", f"{folder} holds no files", "give the folder that holds the DICOM files")
-    found: list[DicomRow | MaskFile | RejectedFile] = []
-    with quiet_pydicom():
-        for done, path in enumerate(paths, start=1):
-            found.append(_classify(str(folder), str(path.relative_to(folder))))
+    found: list[Found] = []
+    with Store(store, folder) as kept:
+        known = kept.match(listing.files)
+        fresh = _read(str(folder), kept, _unknown(listing.files, known, started - _TIME_RESOLUTION_NS), workers)
+        for done, ((name, state), one) in enumerate(zip(listing.files, known, strict=True), start=1):
+            if isinstance(state, str):
+                found.append(RejectedFile(printable(name), state))
+            else:
+                found += next(fresh) if one is None else one
             if progress:
-                progress(done, len(paths))
-    found += [RejectedFile(printable(str(path.relative_to(folder))), "unreadable_folder") for path in unreadable]
+                progress(done, len(listing.files))
+    return _index(found, listing)
+
+
+def _unknown(
+    files: Sequence[Listed], known: Sequence[tuple[Found, ...] | None], settled: int
+) -> list[tuple[str, Signature | None]]:
+    """What must be read; without a signature where the file changed so lately that it may change again unseen."""
+    return [
+        (name, state if max(state[1], state[2]) < settled else None)
+        for (name, state), one in zip(files, known, strict=True)
+        if one is None and not isinstance(state, str)
+    ]
+
+
+def _read(
+    root: str, kept: Store, files: Sequence[tuple[str, Signature | None]], workers: int | None
+) -> Iterator[tuple[Found, ...]]:
+    """What each file is, in order, keeping it."""
+    for content in read_files(root, files, workers):
+        kept.append(content)
+        yield from decode(content, root, kept.shared).found
+
+
+def _index(found: list[Found], listing: Listing) -> FolderIndex:
+    rows = tuple(one for one in found if isinstance(one, DicomRow))
+    references = [one for one in found if isinstance(one, Reference)]
+    missing = missing_files(references, (name for name, _ in listing.files), rows) if references else ()
+    unreadable = (RejectedFile(printable(name), "unreadable_folder") for name in listing.unreadable)
+    rejected = (one for one in found if isinstance(one, RejectedFile))
     return FolderIndex(
-        tuple(f for f in found if isinstance(f, DicomRow)),
-        tuple(f for f in found if isinstance(f, MaskFile)),
-        tuple(f for f in found if isinstance(f, RejectedFile)),
+        rows,
+        tuple(one for one in found if isinstance(one, MaskFile)),
+        tuple(chain(rejected, unreadable, missing)),
     )
-
-
-def _classify(root: str, name: str) -> DicomRow | MaskFile | RejectedFile:
-    file = printable(name)
-    try:
-        if not stat.S_ISREG(Path(root, name).stat().st_mode):
-            return RejectedFile(file, "not_regular_file")
-        kind = next((k for suffix, k in _MASK_SUFFIXES.items() if file.lower().endswith(suffix)), None)
-        if kind:
-            return MaskFile(root, name, kind)
-        return _classify_dicom(read_header(root, name))
-    except OSError:
-        return RejectedFile(file, "unreadable")
-    except Truncated as refusal:
-        return RejectedFile(file, refusal.code, refusal.row.patient_id, refusal.row.series_uid)
-    except Refusal as refusal:
-        return RejectedFile(file, refusal.code)
-
-
-def _classify_dicom(row: DicomRow) -> DicomRow | MaskFile | RejectedFile:
-    kind = _MASK_OBJECTS.get(row.sop_class) or _MASK_OBJECTS.get(row.modality)
-    if kind:
-        return MaskFile(row.root, row.name, kind)
-    if row.sop_class == _DICOMDIR:
-        return RejectedFile(row.file, "dicomdir")
-    if not row.has_pixels and not row.rows:
-        return RejectedFile(row.file, "no_pixel_data")
-    return row

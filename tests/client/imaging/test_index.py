@@ -3,7 +3,9 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -258,20 +260,35 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, ct_series: Factory, mo
         index_folder(tmp_path / "b" / "closed")
 
 
+class _Closed:
+    """An entry of a folder that may not be entered: it has a name and a type, but no state."""
+
+    def __init__(self, entry: os.DirEntry[str], status: Callable[[str], os.stat_result]) -> None:
+        self.name, self.path, self.is_dir = entry.name, entry.path, entry.is_dir
+        self.stat = lambda: status(entry.path)
+
+
 def test_a_folder_that_may_be_listed_but_not_entered_is_reported(
     tmp_path: Path, ct_series: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ct_series(tmp_path / "a", PIXELS)
     (tmp_path / "listed" / "inner").mkdir(parents=True)
     (tmp_path / "listed" / "file").touch()
-    stat = Path.stat
+    stat, scandir = os.stat, os.scandir
 
-    def status(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
-        if "listed" in self.parent.parts:
-            raise PermissionError(13, "Permission denied", str(self))
-        return stat(self, follow_symlinks=follow_symlinks)
+    def status(path: Any, **options: Any) -> os.stat_result:
+        if Path(path).parent.name == "listed":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return stat(path, **options)
 
-    monkeypatch.setattr(Path, "stat", status)
+    def listing(path: str) -> Any:
+        if Path(path).name != "listed":
+            return scandir(path)
+        with scandir(path) as entries:
+            return nullcontext([_Closed(entry, status) for entry in entries])
+
+    monkeypatch.setattr(os, "stat", status)
+    monkeypatch.setattr(os, "scandir", listing)
     assert reasons(tmp_path) == {"listed/file": "unreadable", "listed/inner": "unreadable_folder"}
 
 
