@@ -24,6 +24,7 @@ from fedescc.common.errors import Refusal
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 DEFLATED = DEFLATED_LITTLE
 NATIVE_SYNTAXES = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
+_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"  # encapsulated pixel data is always little endian
 _FIRST_READ, _LARGEST_READ = 1 << 15, 1 << 22  # bytes; nearly every header lies within the first 32 KiB
 
 
@@ -233,13 +234,16 @@ def _lacks_pixels(row: DicomRow) -> bool:
 
 
 def _fragments_complete(file: FileIO, offset: int, size: int) -> bool:
-    """Walk the items of encapsulated pixel data (PS3.5 A.4): the offset table, then at least one whole fragment."""
+    """Walk the items of encapsulated pixel data (PS3.5 A.4): the offset table, at least one fragment, the delimiter.
+
+    Without the delimiter the file may have been cut between two fragments, of which a decoder would not complain.
+    """
     items = 0
     while True:
         file.seek(offset)
         head = file.read(8)
         if len(head) < 8 or head[:4] != ITEM_TAGS[0]:
-            return items >= 2
+            return items >= 2 and head[:4] == _SEQUENCE_DELIMITER
         offset += 8 + int(struct.unpack("<L", head[4:])[0])
         items += 1
         if offset > size:

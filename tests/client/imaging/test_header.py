@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from fedescc.client.imaging import header
 from fedescc.client.imaging.elements import NeedsMore, scan
@@ -357,3 +358,19 @@ def test_a_later_encapsulated_fragment_that_is_cut_shows(tmp_path: Path, ct_slic
     (length,) = struct.unpack("<L", content[item + 4 : item + 8])
     (tmp_path / "slice").write_bytes(content[: item + 4] + struct.pack("<L", length + 4096) + content[item + 8 :])
     assert outcome(tmp_path / "slice")[0] == "truncated"
+
+
+def test_a_file_cut_at_any_byte_of_its_fragments_is_truncated(tmp_path: Path, ct_slice: Slice) -> None:
+    """Cut between two fragments the rest is a shorter, sound list of items: only the delimiter tells."""
+    dataset = ct_slice(PIXELS)
+    dataset.PixelData = encapsulate([b"\1" * 96], fragments_per_frame=2)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    content = save(dataset, tmp_path / "slice").read_bytes()
+    assert isinstance(outcome(tmp_path / "slice"), DicomRow)
+    for keep in range(content.index(b"\xfe\xff\x00\xe0"), len(content) - 7):
+        (tmp_path / "slice").write_bytes(content[:keep])
+        found = outcome(tmp_path / "slice")
+        assert not isinstance(found, DicomRow), keep
+        assert found[0] == "truncated"
