@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
-from fedescc.client.intake.intake import IntakeResult, load_cohort, run_intake
+from fedescc.client.intake.intake import IntakeResult, load_cohort, run_intake, source_remarks
 from fedescc.client.intake.keys import patient_keys
 from fedescc.client.site import read_site
 from fedescc.common.errors import Refusal
@@ -350,10 +350,14 @@ def test_changed_inputs_make_a_new_cache(hospital: Hospital) -> None:
     assert other.cohort.keys == second.cohort.keys
 
 
-def test_no_identifier_enters_the_cache(hospital: Hospital) -> None:
+def test_no_identifier_enters_the_cache_or_the_parts(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
     hospital.add("Zhang-Wei-4711")
     hospital.add("Li-Na-0815", age="17")
-    hospital.intake()
+    hospital.add("Wu-Fei-0042")
+    (hospital.folder / "masks" / "Wu-Fei-0042" / "post.nii.gz").unlink()
+    path = sorted((hospital.folder / "dicom" / "Wu-Fei-0042" / "20240105").iterdir())[3]
+    path.write_bytes(path.read_bytes()[:-100])
+    result = hospital.intake()
     (cache,) = (hospital.folder / "work" / "cache").iterdir()
     assert sorted(path.name for path in cache.iterdir()) == [
         "cohort.json",
@@ -361,20 +365,95 @@ def test_no_identifier_enters_the_cache(hospital: Hospital) -> None:
         "rois.npy",
         "tables.npz",
     ]
-    content = b"".join(path.read_bytes() for path in cache.iterdir())
-    uid = str(int.from_bytes(b"Zhang-Wei-4711", "big")).encode()
-    for secret in (
-        b"4711",
-        b"Zhang",
-        b"0815",
-        b"20240105",
-        b"2024-01-10",
-        b"2024-04-01",
-        b"dicom",
-        b"1.2." + uid,
-    ):
+    files = [*cache.iterdir(), *(hospital.folder / "work" / "parts" / STUDY.name).iterdir()]
+    assert len(files) == 5
+    content = b"".join(str(path.name).encode() + path.read_bytes() for path in files)
+    content += repr((result.warnings, result.flow, result.cohort)).encode() + caplog.text.encode()
+    for name in ("Zhang-Wei-4711", "Wu-Fei-0042"):
+        assert str(int.from_bytes(name.encode(), "big")).encode() not in content, "a UID"
+    for secret in (b"4711", b"Zhang", b"0815", b"0042", b"20240105", b"2024-01-10", b"2024-04-01", b"dicom", b"masks"):
         assert secret not in content
     json.loads((cache / "cohort.json").read_text())
+
+
+def test_what_names_patients_is_readable_by_its_owner_alone(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.intake()
+    work = hospital.folder / "work"
+    for path in (work / "index" / "dicom.sqlite", work / "index" / "masks.sqlite", work / "records" / "escc-pcr.json"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_new_patient_costs_no_other_patients_work(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.add("P2")
+    hospital.intake()
+    folder = hospital.folder / "work" / "parts" / STUDY.name
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    hospital.add("P3")
+    assert len(hospital.intake().cohort) == 3
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert before.items() < after.items()
+    assert len(after) == 3
+    hospital.rows = hospital.rows[1:]
+    hospital.intake()
+    assert len(list(folder.iterdir())) == 2, "a patient who was withdrawn leaves nothing behind"
+
+
+def test_a_changed_mask_or_override_makes_its_part_anew(hospital: Hospital) -> None:
+    hospital.add("P1")
+    hospital.add("P2")
+    cohort = hospital.intake().cohort
+    assert cohort.rois is not None
+    was = int(cohort.rois[cohort.keys.index(hospital.key("P1")), 0].sum())
+    larger = np.zeros(SHAPE, np.uint8)
+    larger[3:9, 8:12, 8:12] = 1
+    hospital.mask("P1", "pre", larger)
+    cohort = hospital.intake().cohort
+    assert cohort.rois is not None
+    assert int(cohort.rois[cohort.keys.index(hospital.key("P1")), 0].sum()) == was // 4 * 6
+    hospital.settings["images"]["overrides"] = "overrides.csv"
+    overrides = hospital.folder / "overrides.csv"
+    overrides.write_text("patient_id,time_point,action,value,reader\nP1,pre,refuse_ct,,A\nP9,pre,accept,noisy,A\n")
+    result = hospital.intake()
+    assert reasons(result) == {"P1": ("poor_quality_ct", "pre:refused_by_reader")}
+    assert "overrides of 1 patients are ignored: the table has no such patient" in result.warnings
+    overrides.write_text("patient_id,time_point,action,value,reader\nP1,pre,accept,noisy,A\n")
+    result = hospital.intake()
+    assert reasons(result) == {}
+    assert result.records["P1"].notes[0] == "pre:override:accept:noisy"
+
+
+def test_each_series_of_a_patient_is_on_record(hospital: Hospital, ct_series: Factory) -> None:
+    hospital.add("P1")
+    tags = {"PatientID": "P1", "StudyDate": "20240105", "PixelSpacing": [1.0, 1.0]}
+    ct_series(
+        hospital.folder / "dicom" / "P1" / "thick",
+        np.full((6, 20, 20), 1074, np.uint16),
+        gap=2.0,
+        SeriesInstanceUID="7.7",
+        FrameOfReferenceUID="7.8",
+        **tags,
+    )
+    result = hospital.intake()
+    for again in (result, hospital.intake()):
+        entries = {one.folder: (one.time_point, one.code) for one in again.records["P1"].series}
+        assert entries == {
+            "P1/20240105": ("pre", "chosen"),
+            "P1/20240320": ("post", "chosen"),
+            "P1/thick": ("pre", "not_drawn_on"),
+        }
+
+
+@pytest.mark.parametrize(
+    ("drawn", "warned"), [([True] * 6 + [False] * 6, True), ([True, False] * 6, False), ([False] * 12, False)]
+)
+def test_beds_that_are_drawn_for_one_outcome_alone_are_warned_of(drawn: list[bool], warned: bool) -> None:
+    """Six responders, six others: Fisher's p is .002 where all responders' beds were drawn and nobody else's."""
+    labels = [1] * 6 + [0] * 6
+    found = source_remarks([not one for one in drawn], labels)
+    assert bool(found) == warned
+    assert source_remarks([None] * 12, labels) == ()
 
 
 def test_an_empty_site_is_refused_with_its_reasons(hospital: Hospital) -> None:
