@@ -18,11 +18,17 @@ from fedescc.common.errors import Refusal
 class Bed(NamedTuple):
     """Masks (z, y, x) on the second CT's grid.
 
-    ``similarity`` is that of the two CTs after registration; None where the bed was drawn.
+    Attributes:
+        roi: the bed.
+        nodes: the baseline's nodes, carried over.
+        propagated: whether the bed was carried over rather than drawn.
+        similarity: of the two CTs after registration; None where nothing was carried over.
+
     """
 
     roi: Mask
     nodes: Mask | None
+    propagated: bool
     similarity: float | None
 
 
@@ -57,11 +63,12 @@ def find_bed(
             raise
         by_hand = None
     if by_hand is not None and (baseline is None or baseline.nodes is None):
-        return Bed(by_hand, None, None)
+        return Bed(by_hand, None, propagated=False, similarity=None)
     if baseline is None:
         raise Refusal("needs_baseline_roi", "there is no ROI to carry over", "draw the ROI on the first CT")
     alignment = register(baseline.volume, baseline.roi, post)
     nodes = None if baseline.nodes is None else carry(alignment, baseline.nodes, post.geometry)
     if by_hand is not None:
-        return Bed(by_hand, nodes, None)
-    return Bed(carry(alignment, baseline.roi, post.geometry), nodes, alignment.similarity)
+        return Bed(by_hand, nodes, propagated=False, similarity=alignment.similarity)
+    bed = carry(alignment, baseline.roi, post.geometry)
+    return Bed(bed, nodes, propagated=True, similarity=alignment.similarity)

@@ -129,7 +129,7 @@ class _Preparation:
         baseline = Baseline(pre.volume, pre.roi, pre.nodes) if pre is not None and pre.roi is not None else None
         rule = self.task.imaging.roi.post_rule
         bed = find_bed(lambda: self._drawn(point, scan.series), baseline, scan.volume, rule)
-        scan.roi, scan.nodes, self.propagated = bed.roi, bed.nodes, bed.similarity is not None
+        scan.roi, scan.nodes, self.propagated = bed.roi, bed.nodes, bed.propagated
         if bed.similarity is not None:
             self.measures[f"{point}.similarity"] = bed.similarity
             if bed.similarity < self.task.imaging.roi.min_similarity:

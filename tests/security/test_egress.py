@@ -174,15 +174,37 @@ def test_only_egress_builds_messages_on_the_clients_side(repository):
     assert builders == ["egress.py"]
 
 
+def imports(path):
+    """Names of the modules that a file imports, in full."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
 def test_no_client_or_common_module_opens_a_connection(repository):
-    """Flower's transport is the only one: no module imports a network library."""
-    forbidden = {"socket", "http", "urllib", "requests", "httpx", "ftplib", "smtplib", "grpc", "aiohttp"}
+    """Flower's transport is the only one: no module but the PACS receiver, which listens, has a network library."""
+    forbidden = {"socket", "http", "urllib", "requests", "httpx", "ftplib", "smtplib", "grpc", "aiohttp", "pynetdicom"}
     for role in ("client", "common"):
         for path in (repository / role).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                assert not {name.split(".")[0] for name in names} & forbidden, path
+            if path.parent.name != "receiving":
+                assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
+
+
+def test_the_receiver_only_listens_and_only_the_command_line_starts_it(repository):
+    """It calls nobody: no connect, no association of its own; and nothing else in fedescc uses it."""
+    calling = {"connect", "connect_ex", "create_connection", "associate", "send_c_store", "send_c_move", "sendto"}
+    for path in (repository / "client" / "receiving").glob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute | ast.Name)]
+        assert not {getattr(node, "attr", getattr(node, "id", "")) for node in nodes} & calling, path
+    users = {
+        path.relative_to(repository).as_posix()
+        for role in ("client", "common", "server", "simulations")
+        for path in (repository / role).rglob("*.py")
+        if path.parent.name != "receiving" and any(name.startswith("fedescc.client.receiving") for name in imports(path))
+    }
+    assert users == {"client/cli.py"}
 
 
 def test_every_reply_of_a_real_run_passes_and_holds_no_key(toy_replies):
