@@ -202,7 +202,8 @@ def test_the_receiver_only_listens_and_only_the_command_line_starts_it(repositor
         path.relative_to(repository).as_posix()
         for role in ("client", "common", "server", "simulations")
         for path in (repository / role).rglob("*.py")
-        if path.parent.name != "receiving" and any(name.startswith("fedescc.client.receiving") for name in imports(path))
+        if path.parent.name != "receiving"
+        and any(name.startswith("fedescc.client.receiving") for name in imports(path))
     }
     assert users == {"client/cli.py"}
 

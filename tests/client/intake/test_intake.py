@@ -543,3 +543,22 @@ def test_the_rois_of_the_synthetic_cohort_are_soft_tissue(synthetic: Path) -> No
     for image, roi in zip(cohort.images[:, 0], cohort.rois[:, 0], strict=True):
         hu = float(image[roi == 1].astype(np.float64).mean()) * (high - low) + low
         assert 0 < hu < 150
+
+
+def test_a_site_without_drawn_beds_gets_them_from_the_first_ct(synthetic: Path, tmp_path: Path) -> None:
+    """The default rule on whole patients: the same people are included, with the same images and a like bed."""
+    drawn = run_intake(read_site(synthetic / "site-b" / "site.yaml"), ESCC, quiet)
+    site = Path(shutil.copytree(synthetic / "site-b", tmp_path / "site-b"))
+    for path in site.glob("masks/*/post.nii.gz"):
+        path.unlink()
+    carried = run_intake(read_site(site / "site.yaml"), ESCC, quiet)
+    assert carried.cohort.keys == drawn.cohort.keys
+    included = [name for name, codes in carried.patients if not codes]
+    assert all(carried.records[name].propagated for name in included)
+    assert not any(drawn.records[name].propagated for name in included)
+    assert carried.cohort.rois is not None
+    assert drawn.cohort.rois is not None
+    for carried_roi, drawn_roi in zip(carried.cohort.rois, drawn.cohort.rois, strict=True):
+        np.testing.assert_array_equal(carried_roi[0], drawn_roi[0])
+        shared = 2 * int((carried_roi[1] & drawn_roi[1]).sum())
+        assert shared / (int(carried_roi[1].sum()) + int(drawn_roi[1].sum())) > 0.8, "Dice; grids are centred alike"
