@@ -104,7 +104,7 @@ def readers(
     as_json: Json = False,
 ) -> None:
     """Compare the ROIs of two readers: overlap, surface distances and volumes, for local eyes only."""
-    from fedescc.client.intake.readers import readers_table
+    from fedescc.client.intake.rois.readers import readers_table
     from fedescc.client.intake.second_reader import reader_pairs
     from fedescc.client.site import read_site
     from fedescc.common.study import read_study
@@ -141,7 +141,7 @@ def receive(
 
 
 def _summary(result: "IntakeResult", study: str, sha256: str, *, each: bool) -> dict[str, object]:
-    from fedescc.client.intake.record import notes
+    from fedescc.client.intake.disk.record import notes
 
     cohort = result.cohort
     summary: dict[str, object] = {

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fedescc.client.intake.disk.record import notes
 from fedescc.client.intake.intake import IntakeResult
-from fedescc.client.intake.readers import ReadersRow
-from fedescc.client.intake.record import notes
+from fedescc.client.intake.rois.readers import ReadersRow
 from fedescc.client.intake.second_reader import Pair
 from fedescc.client.intake.worklist import Todo
 

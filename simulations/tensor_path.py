@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
-from fedescc.client.imaging.geometry import Geometry
 from fedescc.client.imaging.preprocess import grid_spec, preprocess
-from fedescc.client.imaging.volume import MemoryVolume
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.client.intake.intake import covariate_arrays
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal

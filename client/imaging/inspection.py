@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fedescc.client.imaging.index import Progress, index_folder
-from fedescc.client.imaging.matching import MatchedMask, match_masks
-from fedescc.client.imaging.series import Series, group_series
-from fedescc.client.imaging.volume import HuSummary, hu_summary, open_volume
+from fedescc.client.imaging.headers.index import Progress, index_folder
+from fedescc.client.imaging.masks.matching import MatchedMask, match_masks
+from fedescc.client.imaging.volumes.series import Series, group_series
+from fedescc.client.imaging.volumes.volume import HuSummary, hu_summary, open_volume
 from fedescc.common.errors import Refusal
 
 # Manufacturer (0008,0070) is free text and may name a hospital; only these names are passed on.

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.imaging.geometry import Geometry
 from fedescc.client.imaging.itk import simple_itk
-from fedescc.client.imaging.masks import Mask
-from fedescc.client.imaging.volume import CtVolume
+from fedescc.client.imaging.masks.contours import Mask
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.volume import CtVolume
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Grid
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Literal, NamedTuple
 
-from fedescc.client.imaging.series import Series
+from fedescc.client.imaging.volumes.series import Series
 from fedescc.common.study import TimePoint
 
 # A reconstruction of less than this part of the longest one is a detail of it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
-from fedescc.client.intake.cells import Value
+from fedescc.client.intake.table.cells import Value
 from fedescc.common.study import Condition, Rule, Study, TimePoint
 
 INCLUDED = "included"

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
-from fedescc.client.intake.cache import Prepared, clear_drafts, content_key, draft_folder, publish, read_cache
-from fedescc.client.intake.cells import Value
-from fedescc.client.intake.clinical import Clinical, PatientRow, clinical_path, read_clinical
+from fedescc.client.intake.disk.cache import Prepared, clear_drafts, content_key, draft_folder, publish, read_cache
+from fedescc.client.intake.disk.record import PatientRecord, read_records, write_records
 from fedescc.client.intake.eligibility import INCLUDED, Decision, Scans, decide, flow
 from fedescc.client.intake.keys import patient_keys, read_salt
-from fedescc.client.intake.record import PatientRecord, read_records, write_records
 from fedescc.client.intake.split import split_of
+from fedescc.client.intake.table.cells import Value
+from fedescc.client.intake.table.clinical import Clinical, PatientRow, clinical_path, read_clinical
 from fedescc.client.site import SiteFile
 from fedescc.common import console
 from fedescc.common.errors import Refusal

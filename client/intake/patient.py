@@ -7,20 +7,20 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from fedescc.client.imaging.contrast import judge_contrast
-from fedescc.client.imaging.enhancement import Enhancement, measure_enhancement
-from fedescc.client.imaging.kernels import is_sharp, kernel_class
-from fedescc.client.imaging.masks import Mask
+from fedescc.client.imaging.masks.contours import Mask
 from fedescc.client.imaging.preprocess import Preprocessed, grid_spec, preprocess
-from fedescc.client.imaging.quality import ScanQuality, check_pair, check_scan
+from fedescc.client.imaging.quality.contrast import judge_contrast
+from fedescc.client.imaging.quality.enhancement import Enhancement, measure_enhancement
+from fedescc.client.imaging.quality.findings import ScanQuality, check_pair, check_scan
+from fedescc.client.imaging.quality.kernels import is_sharp, kernel_class
 from fedescc.client.imaging.quiet import quiet_pydicom
-from fedescc.client.imaging.series import Series
-from fedescc.client.imaging.volume import CtVolume, open_volume
-from fedescc.client.intake.bed import Baseline, find_bed
+from fedescc.client.imaging.volumes.series import Series
+from fedescc.client.imaging.volumes.volume import CtVolume, open_volume
 from fedescc.client.intake.choice import Choice, Look, choose
-from fedescc.client.intake.overrides import LOW_SIMILARITY, Override, accepted
-from fedescc.client.intake.parts import Part, Tensors
-from fedescc.client.intake.rois import MaskFolder
+from fedescc.client.intake.disk.parts import Part, Tensors
+from fedescc.client.intake.rois.bed import Baseline, find_bed
+from fedescc.client.intake.rois.mask_folder import MaskFolder
+from fedescc.client.intake.table.overrides import LOW_SIMILARITY, Override, accepted
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Imaging, TimePoint
 

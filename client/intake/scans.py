@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedescc.client.imaging.index import FolderIndex, RejectedFile, index_folder
+from fedescc.client.imaging.headers.index import FolderIndex, RejectedFile, index_folder
 from fedescc.client.imaging.quiet import quiet_pydicom
-from fedescc.client.imaging.series import Series, group_series
-from fedescc.client.intake.clinical import PatientRow
+from fedescc.client.imaging.volumes.series import Series, group_series
+from fedescc.client.intake.disk.parts import Part, PartStore, part_digest
+from fedescc.client.intake.disk.record import PatientRecord, patient_record
+from fedescc.client.intake.disk.tensors import assemble
 from fedescc.client.intake.eligibility import Scans, decide
-from fedescc.client.intake.overrides import Overrides, read_overrides
-from fedescc.client.intake.parts import Part, PartStore, part_digest
 from fedescc.client.intake.patient import Task, died, prepare_patient
 from fedescc.client.intake.pool import run_all
-from fedescc.client.intake.record import PatientRecord, patient_record
-from fedescc.client.intake.rois import MaskFolder, read_mask_folder
-from fedescc.client.intake.tensors import assemble
+from fedescc.client.intake.rois.mask_folder import MaskFolder, read_mask_folder
+from fedescc.client.intake.table.clinical import PatientRow
+from fedescc.client.intake.table.overrides import Overrides, read_overrides
 from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
 from fedescc.client.site import SiteFile
 from fedescc.common.console import OpenProgress, counting

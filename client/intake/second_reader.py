@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from fedescc.client.imaging.quiet import quiet_pydicom
-from fedescc.client.imaging.series import Series
-from fedescc.client.intake.clinical import read_clinical
+from fedescc.client.imaging.volumes.series import Series
 from fedescc.client.intake.keys import patient_keys, read_salt
-from fedescc.client.intake.readers import Agreement, compare_readers
-from fedescc.client.intake.rois import MaskFolder
+from fedescc.client.intake.rois.mask_folder import MaskFolder
+from fedescc.client.intake.rois.readers import Agreement, compare_readers
 from fedescc.client.intake.scans import read_export
+from fedescc.client.intake.table.clinical import read_clinical
 from fedescc.client.site import SiteFile
 from fedescc.common import console
 from fedescc.common.errors import Refusal

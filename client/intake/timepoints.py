@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from fedescc.client.imaging.header import DicomRow, top_folder
-from fedescc.client.imaging.series import DAMAGED_NEARBY, Series
-from fedescc.client.intake.cells import Value
-from fedescc.client.intake.clinical import PatientRow
+from fedescc.client.imaging.headers.header import DicomRow, top_folder
+from fedescc.client.imaging.volumes.series import DAMAGED_NEARBY, Series
 from fedescc.client.intake.eligibility import Finding
-from fedescc.client.intake.overrides import Override
+from fedescc.client.intake.table.cells import Value
+from fedescc.client.intake.table.clinical import PatientRow
+from fedescc.client.intake.table.overrides import Override
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, TimePoint

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fedescc.client.intake.disk.record import CHOSEN, PatientRecord
 from fedescc.client.intake.eligibility import ENDPOINT_UNKNOWN
 from fedescc.client.intake.intake import IntakeResult
-from fedescc.client.intake.overrides import LOW_SIMILARITY
-from fedescc.client.intake.record import CHOSEN, PatientRecord
+from fedescc.client.intake.table.overrides import LOW_SIMILARITY
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
 from fedescc.common.study import Study, TimePoint

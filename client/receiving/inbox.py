@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from fedescc.client.imaging.header import DicomRow, read_header
+from fedescc.client.imaging.headers.header import DicomRow, read_header
 from fedescc.client.receiving.options import Limits
 from fedescc.client.receiving.spool import SUFFIX, Spool
 from fedescc.client.site import SiteFile

@@ -44,7 +44,7 @@ LOOP = CALL.format(
             pydicom.dcmread(os.path.join(here, name), stop_before_pixels=True)
             count += 1""",
 )
-IMPORT_INDEX = "from fedescc.client.imaging.index import index_folder"
+IMPORT_INDEX = "from fedescc.client.imaging.headers.index import index_folder"
 INDEX = CALL.format(imports=IMPORT_INDEX, call="count = len(index_folder(folder).rows)")
 ONE_PROCESS = CALL.format(imports=IMPORT_INDEX, call="count = len(index_folder(folder, workers=1).rows)")
 STORED = CALL.format(imports=IMPORT_INDEX, call="count = len(index_folder(folder, store=store).rows)")

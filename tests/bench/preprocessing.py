@@ -198,9 +198,9 @@ def indexed(folder: Path, case: Case) -> Work:
 
 
 def _volume_of() -> Callable[[Path], Any]:
-    from fedescc.client.imaging.index import index_folder
-    from fedescc.client.imaging.series import group_series
-    from fedescc.client.imaging.volume import open_volume
+    from fedescc.client.imaging.headers.index import index_folder
+    from fedescc.client.imaging.volumes.series import group_series
+    from fedescc.client.imaging.volumes.volume import open_volume
 
     def volume(folder: Path) -> Any:
         index = index_folder(folder)

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from fedescc.client.imaging import reasons
+from fedescc.client.imaging.volumes import reasons
 from fedescc.common.study import QualityCode
 
 # A caller's mistake, a code that only other code sees, or a PACS user's status instead of a reader's reason.

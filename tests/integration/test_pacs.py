@@ -12,10 +12,10 @@ import pytest
 from pacs import make_certificates, make_ct, make_site, running, wait_for
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from fedescc.client.imaging.header import read_header
-from fedescc.client.imaging.index import FolderIndex, index_folder
-from fedescc.client.imaging.series import group_series
-from fedescc.client.imaging.volume import hu_sha256, open_volume, read_slice
+from fedescc.client.imaging.headers.header import read_header
+from fedescc.client.imaging.headers.index import FolderIndex, index_folder
+from fedescc.client.imaging.volumes.series import group_series
+from fedescc.client.imaging.volumes.volume import hu_sha256, open_volume, read_slice
 from fedescc.client.receiving.options import Peer, TlsFiles
 
 SYNTAXES = {  # file of the WG04 set -> what storescu must propose

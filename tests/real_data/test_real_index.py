@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fedescc.client.imaging import header
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers import header
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.quiet import quiet_pydicom
 
 pytestmark = pytest.mark.real_data

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.intake.intake import IntakeResult, run_intake
 from fedescc.client.site import read_site
 from fedescc.common.study import Study, read_study

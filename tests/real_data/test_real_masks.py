@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.index import MaskFile, index_folder
+from fedescc.client.imaging.headers.index import MaskFile, index_folder
 from fedescc.client.imaging.inspection import inspect_folder
-from fedescc.client.imaging.labelmap import place_label, read_labels
-from fedescc.client.imaging.masks import Mask
-from fedescc.client.imaging.regions import place, read_regions
-from fedescc.client.imaging.series import group_series
-from fedescc.client.imaging.volume import DicomVolume, open_volume
+from fedescc.client.imaging.masks.contours import Mask
+from fedescc.client.imaging.masks.labelmap import place_label, read_labels
+from fedescc.client.imaging.masks.regions import place, read_regions
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.series import group_series
+from fedescc.client.imaging.volumes.volume import DicomVolume, open_volume
 from fedescc.common.errors import Refusal
 
 pytestmark = pytest.mark.real_data

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from two_cts import ellipsoid, real_volume, rendered_pair, warp
 
-from fedescc.client.imaging.masks import Mask
-from fedescc.client.imaging.propagation import carry
-from fedescc.client.imaging.registration import register
-from fedescc.client.imaging.volume import MemoryVolume
+from fedescc.client.imaging.masks.contours import Mask
+from fedescc.client.imaging.registration.propagation import carry
+from fedescc.client.imaging.registration.register import register
+from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Roi
 

@@ -7,15 +7,15 @@ import numpy as np
 import pydicom
 import pytest
 
-from fedescc.client.imaging.contrast import by_tags, judge_contrast
-from fedescc.client.imaging.enhancement import measure_enhancement
-from fedescc.client.imaging.hu_scale import measure_scale
-from fedescc.client.imaging.index import index_folder
-from fedescc.client.imaging.kernels import kernel_class
-from fedescc.client.imaging.quality import check_scan
-from fedescc.client.imaging.series import Series, group_series
-from fedescc.client.imaging.tissue import sample_scan
-from fedescc.client.imaging.volume import MemoryVolume, open_volume
+from fedescc.client.imaging.headers.index import index_folder
+from fedescc.client.imaging.quality.contrast import by_tags, judge_contrast
+from fedescc.client.imaging.quality.enhancement import measure_enhancement
+from fedescc.client.imaging.quality.findings import check_scan
+from fedescc.client.imaging.quality.hu_scale import measure_scale
+from fedescc.client.imaging.quality.kernels import kernel_class
+from fedescc.client.imaging.quality.tissue import sample_scan
+from fedescc.client.imaging.volumes.series import Series, group_series
+from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume
 from fedescc.common.study import Quality
 
 pytestmark = pytest.mark.real_data

@@ -9,11 +9,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.inspection import inspect_folder
 from fedescc.client.imaging.preprocess import GridSpec, preprocess
-from fedescc.client.imaging.series import group_series
-from fedescc.client.imaging.volume import MemoryVolume, open_volume, read_slice
+from fedescc.client.imaging.volumes.series import group_series
+from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume, read_slice
 
 pytestmark = pytest.mark.real_data
 

@@ -18,11 +18,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from fedescc.client.imaging.geometry import ORIENTATION_REFUSE, POSITION_REFUSE_MM, SPACING_REFUSE_MM, Tilt
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.quiet import quiet_pydicom
-from fedescc.client.imaging.series import DAMAGED_NEARBY, Series, group_series
-from fedescc.client.imaging.volume import open_volume
+from fedescc.client.imaging.volumes.geometry import ORIENTATION_REFUSE, POSITION_REFUSE_MM, SPACING_REFUSE_MM, Tilt
+from fedescc.client.imaging.volumes.series import DAMAGED_NEARBY, Series, group_series
+from fedescc.client.imaging.volumes.volume import open_volume
 from fedescc.common.errors import Refusal
 
 SLICES, GAP_MM = 5, 2.5

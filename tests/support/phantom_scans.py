@@ -7,9 +7,9 @@ from unittest import mock
 
 import numpy as np
 
-from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.header import DicomRow
-from fedescc.client.imaging.volume import MemoryVolume
+from fedescc.client.imaging.headers.header import DicomRow
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.simulations import phantom
 from fedescc.simulations.phantom import PhantomCase, Scan, phantom_case
 

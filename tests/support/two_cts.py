@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
-from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.index import index_folder
-from fedescc.client.imaging.series import group_series
-from fedescc.client.imaging.volume import MemoryVolume, open_volume
+from fedescc.client.imaging.headers.index import index_folder
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.series import group_series
+from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume
 from fedescc.simulations.anatomy import draw_anatomy, draw_visits
 from fedescc.simulations.outcome import draw_outcome
 from fedescc.simulations.phantom import AXIAL, Scan

@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from two_cts import ellipsoid, real_volume, rendered_pair, scan_volume, warp
 
-from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.masks import Mask
-from fedescc.client.imaging.propagation import carry
-from fedescc.client.imaging.registration import Alignment, register
-from fedescc.client.imaging.volume import MemoryVolume
+from fedescc.client.imaging.masks.contours import Mask
+from fedescc.client.imaging.registration.propagation import carry
+from fedescc.client.imaging.registration.register import Alignment, register
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Roi
 from fedescc.simulations.phantom import phantom_case

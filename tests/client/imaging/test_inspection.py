@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.inspection import inspect_folder, vendor
-from fedescc.client.imaging.series import group_series
+from fedescc.client.imaging.volumes.series import group_series
 from fedescc.common.errors import Refusal
 
 Factory = Callable[..., list[Path]]

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from fedescc.client.imaging.geometry import Geometry
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.preprocess import GridSpec, grid_spec, model_grid, preprocess, roi_centre
-from fedescc.client.imaging.series import group_series
-from fedescc.client.imaging.volume import MemoryVolume, open_volume
+from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.series import group_series
+from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Grid
 

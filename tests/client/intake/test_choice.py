@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedescc.client.imaging.index import index_folder
-from fedescc.client.imaging.series import Series, group_series
+from fedescc.client.imaging.headers.index import index_folder
+from fedescc.client.imaging.volumes.series import Series, group_series
 from fedescc.client.intake.choice import Choice, Look, choose
 
 Make = Callable[..., Series]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from fedescc.client.imaging.index import index_folder
-from fedescc.client.imaging.masks import Mask
-from fedescc.client.imaging.series import Series, group_series
-from fedescc.client.intake.overrides import Override
-from fedescc.client.intake.parts import Part
+from fedescc.client.imaging.headers.index import index_folder
+from fedescc.client.imaging.masks.contours import Mask
+from fedescc.client.imaging.volumes.series import Series, group_series
+from fedescc.client.intake.disk.parts import Part
 from fedescc.client.intake.patient import Task, died, prepare_patient
-from fedescc.client.intake.rois import MaskFolder, read_mask_folder
+from fedescc.client.intake.rois.mask_folder import MaskFolder, read_mask_folder
+from fedescc.client.intake.table.overrides import Override
 from fedescc.common.study import Imaging, TimePoint, read_study
 
 ESCC = read_study("escc-pcr")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from fedescc.client.imaging.index import index_folder
-from fedescc.client.imaging.series import Series, group_series
-from fedescc.client.intake.clinical import PatientRow
-from fedescc.client.intake.overrides import Override
+from fedescc.client.imaging.headers.index import index_folder
+from fedescc.client.imaging.volumes.series import Series, group_series
+from fedescc.client.intake.table.clinical import PatientRow
+from fedescc.client.intake.table.overrides import Override
 from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal

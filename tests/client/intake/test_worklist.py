@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fedescc.client.cohort import SiteCohort
+from fedescc.client.intake.disk.record import PatientRecord, SeriesEntry
 from fedescc.client.intake.intake import IntakeResult
-from fedescc.client.intake.record import PatientRecord, SeriesEntry
 from fedescc.client.intake.worklist import Todo, worklist, write_csv
 from fedescc.common.errors import Refusal
 from fedescc.common.study import read_study

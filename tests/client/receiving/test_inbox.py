@@ -14,7 +14,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from fedescc.client.imaging.index import index_folder
+from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.receiving import inbox as module
 from fedescc.client.receiving.inbox import Inbox, open_inbox
 from fedescc.client.receiving.options import Limits

@@ -1,0 +1,1 @@
+"""The first CT's ROI carried over to the second."""

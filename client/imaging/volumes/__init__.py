@@ -1,0 +1,1 @@
+"""From rows to CT volumes in HU on an exact grid, or reasons against them."""

@@ -1,0 +1,238 @@
+"""The prepared cohort on disk: found again by its content key, published in one step.
+
+A cache folder holds ``images.npy`` and ``rois.npy`` (memory-mapped), ``tables.npz`` and ``cohort.json``, which has
+the others' SHA-256.
+Identifiers, dates, UIDs and file names never enter it; patients are named by salted keys.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedescc.client.cohort import SiteCohort
+from fedescc.client.imaging.headers.walk import walk
+from fedescc.client.site import SiteFile
+from fedescc.common.errors import Refusal
+from fedescc.common.study import Study
+
+IMAGES = "images.npy"
+ROIS = "rois.npy"
+_TABLES = "tables.npz"
+_COHORT = "cohort.json"
+_FORMAT = 2
+_DRAFT = "draft-"
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A site's cohort with the reasons of everyone left out.
+
+    Attributes:
+        cohort: the eligible patients.
+        codes: salted key -> every reason code and then CT details, of the excluded patients.
+        warnings: remarks on the inputs, without identifiers.
+
+    """
+
+    cohort: SiteCohort
+    codes: dict[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+
+
+def content_key(site: SiteFile, study: Study, salt: bytes, inputs: Iterable[Path]) -> str:
+    """SHA-256 over all that the prepared cohort depends on.
+
+    That is the study, the site's settings, the salt, fedescc's version, the contents of input files and, of every
+    file below an input folder, name, size and time of change: 100 GB of CT are not read again for it.
+
+    Args:
+        site: its clinical and image settings count; its work folder and release policy do not.
+        study: counts by its hash.
+        salt: decides keys and splits.
+        inputs: files and folders, the latter with everything below them.
+
+    Raises:
+        Refusal: an input does not exist or cannot be listed.
+
+    """
+    settings = site.settings.model_dump(mode="json", include={"clinical", "images"})
+    parts: list[Any] = [_FORMAT, version("fedescc"), study.sha256, settings, hashlib.sha256(salt).hexdigest()]
+    for root in inputs:
+        if root.is_file():
+            parts.append(hashlib.sha256(root.read_bytes()).hexdigest())
+            continue
+        if not root.exists():
+            raise Refusal("missing-input", f"{root} does not exist", "correct the path in the site file")
+        files, unreadable = walk(root)
+        parts += [[path.relative_to(root).as_posix(), *_state(path)] for path in files]
+        parts += [[path.relative_to(root).as_posix(), "unreadable_folder"] for path in unreadable]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Size and time of change; nothing where the file cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def read_cache(folder: Path) -> Prepared | None:
+    """The cohort in a cache folder; None where there is none or it is damaged."""
+    try:
+        head = _read_head(folder)
+        if any(_sha256(folder / name) != digest for name, digest in head["sha256"].items()):
+            return None
+        # np.load leaves a damaged file open when given its path.
+        with (folder / _TABLES).open("rb") as file, np.load(file, allow_pickle=False) as tables:
+            arrays = {name: tables[name] for name in tables.files}
+        return Prepared(
+            cohort=_cohort(head, arrays, {name: _mapped(folder / name) for name in head["sha256"] if name != _TABLES}),
+            codes={key: tuple(codes) for key, codes in head["codes"].items()},
+            warnings=tuple(head["warnings"]),
+        )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def clear_drafts(root: Path) -> None:
+    """Remove what processes that were killed have left beside the caches; other processes may do so at once."""
+    for stale in root.glob(f"{_DRAFT}*"):
+        with suppress(OSError):
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(stale, ignore_errors=True)
+
+
+@contextmanager
+def draft_folder(root: Path) -> Iterator[Path]:
+    """A folder beside the caches to prepare one in; removed unless it was published.
+
+    Raises:
+        Refusal: no space, or no permission.
+
+    """
+    draft: Path | None = None
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=root))
+        yield draft
+    except OSError as error:
+        raise Refusal(
+            "cannot-prepare",
+            f"preparing the cohort under {root} failed: {type(error).__name__}",
+            "check free space and the permissions of the work folder and the CT export",
+        ) from error
+    finally:
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prepared:
+    """Complete a draft, whose images are already in it, and rename it to its final name.
+
+    Older caches of the same study are removed: a patient who was withdrawn must not stay on in one of them.
+    Returns the cohort as read back, so that first use and reuse see the same arrays.
+
+    Raises:
+        Refusal: another intake with other inputs has removed it already.
+
+    """
+    cohort = prepared.cohort
+    columns: dict[str, Any] = {f"numeric.{name}": column for name, column in cohort.numeric.items()}
+    columns |= {f"categorical.{name}": column for name, column in cohort.categorical.items()}
+    np.savez(draft / _TABLES, labels=cohort.labels, split=cohort.split, **columns)
+    head = {
+        "study": study.name,
+        "keys": cohort.keys,
+        "flow": cohort.flow,
+        "codes": prepared.codes,
+        "warnings": prepared.warnings,
+        "sha256": {path.name: _sha256(path) for path in sorted(draft.glob("*.np[yz]"))},
+    }
+    (draft / _COHORT).write_text(json.dumps(head, indent=1), encoding="utf-8")
+    for path in (*draft.iterdir(), draft):
+        _to_disk(path)
+    if read_cache(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        _rename(draft, folder)
+    stored = read_cache(folder)
+    if stored is None:
+        raise Refusal("cannot-prepare", "another intake replaced the cohort meanwhile", "run it again")
+    for other in folder.parent.iterdir():
+        if other != folder and not other.name.startswith(_DRAFT) and _study_name(other) == study.name:
+            shutil.rmtree(other, ignore_errors=True)
+    return stored
+
+
+def _rename(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+        _to_disk(folder.parent)
+    except OSError:
+        if read_cache(folder) is None:  # otherwise another intake was first, with the same result
+            raise
+
+
+def _study_name(folder: Path) -> str | None:
+    try:
+        name: str = _read_head(folder)["study"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return name
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    head = json.loads((folder / _COHORT).read_text(encoding="utf-8"))
+    if not isinstance(head, dict):
+        raise ValueError(_COHORT)
+    return head
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Make sure that a file, or a folder's list of names, survives a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cohort(head: dict[str, Any], arrays: dict[str, NDArray[Any]], images: dict[str, NDArray[Any]]) -> SiteCohort:
+    def columns(kind: str) -> dict[str, NDArray[Any]]:
+        return {name.removeprefix(f"{kind}."): array for name, array in arrays.items() if name.startswith(f"{kind}.")}
+
+    return SiteCohort(
+        keys=tuple(head["keys"]),
+        labels=arrays["labels"],
+        numeric=columns("numeric"),
+        categorical=columns("categorical"),
+        split=arrays["split"],
+        images=images.get(IMAGES),
+        rois=images.get(ROIS),
+        flow=head["flow"],
+    )
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -1,0 +1,1 @@
+"""What the hospital writes: the clinical table and a person's overrides."""

@@ -1,0 +1,326 @@
+"""Which volumes a folder holds, and which are refused for what."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from enhanced_ct import Groups, write_enhanced_ct
+
+from fedescc.client.imaging.headers.header import DicomRow, read_header
+from fedescc.client.imaging.headers.index import RejectedFile, index_folder
+from fedescc.client.imaging.headers.multiframe import frame_rows
+from fedescc.client.imaging.volumes.geometry import Tilt
+from fedescc.client.imaging.volumes.series import Series, group_series
+
+Factory = Callable[..., list[Path]]
+PIXELS = np.zeros((4, 4, 5), dtype=np.uint16)
+
+
+def volumes(folder: Path) -> tuple[Series, ...]:
+    return group_series(index_folder(folder).rows)
+
+
+def only(folder: Path) -> Series:
+    (series,) = volumes(folder)
+    return series
+
+
+def test_series_is_accepted_with_slices_in_order(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, PIXELS, names=["d", "a", "c", "b"])
+    series = only(tmp_path)
+    assert (series.verdict, series.reasons, series.warnings) == ("accepted", (), ())
+    assert [row.file for row in series.rows] == ["d", "a", "c", "b"]
+    assert series.geometry is not None
+    assert series.geometry.shape_zyx == (4, 4, 5)
+
+
+def test_image_without_pixels_is_refused(tmp_path: Path, ct_slice: Callable[..., pydicom.Dataset]) -> None:
+    dataset = ct_slice(PIXELS[0], ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"])
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "dose", enforce_file_format=True)
+    assert only(tmp_path).reasons[0] == "no_pixel_data"
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"LossyImageCompression": "01"}, "lossy_compression"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, "derived_image"),
+        ({"SeriesInstanceUID": ""}, "missing_series_uid"),
+        ({"RescaleType": "US"}, "rescale_type_unspecified"),
+    ],
+)
+def test_doubtful_series_is_accepted_with_a_warning(
+    tmp_path: Path, ct_series: Factory, tags: dict[str, Any], code: str
+) -> None:
+    ct_series(tmp_path, PIXELS, **tags)
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", (code,))
+
+
+def test_thick_overlapping_slices_are_accepted(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, PIXELS, gap=2.0, SliceThickness=5)
+    assert only(tmp_path).verdict == "accepted"
+
+
+def test_missing_and_duplicate_slices_are_refused(tmp_path: Path, ct_series: Factory) -> None:
+    paths = ct_series(tmp_path, PIXELS)
+    ct_series(tmp_path, PIXELS[:1], names=["again"])
+    assert only(tmp_path).reasons == ("duplicate_slices",)
+    (tmp_path / "again").unlink()
+    paths[1].unlink()
+    assert only(tmp_path).reasons == ("missing_slices",)
+
+
+def test_missing_slice_is_not_hidden_by_a_change_of_acquisition(tmp_path: Path, ct_series: Factory) -> None:
+    paths = ct_series(tmp_path, np.zeros((5, 4, 5), np.uint16), per_slice=lambda k: {"AcquisitionNumber": 1 + (k > 2)})
+    paths[2].unlink()
+    assert only(tmp_path).reasons == ("missing_slices",)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"AcquisitionNumber": 2},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "OTHER"]},
+        {"TemporalPositionIdentifier": 2},
+        {"ConvolutionKernel": "B70f"},
+    ],
+)
+def test_two_volumes_in_one_place_under_one_uid_are_parted(
+    tmp_path: Path, ct_series: Factory, second: dict[str, Any]
+) -> None:
+    ct_series(tmp_path / "a", PIXELS, AcquisitionNumber=1)
+    ct_series(tmp_path / "b", PIXELS, **({"AcquisitionNumber": 1} | second))
+    parts = volumes(tmp_path)
+    assert [(part.verdict, len(part.rows)) for part in parts] == [("accepted", 4)] * 2
+    assert all(part.warnings == ("several_volumes_in_series",) for part in parts)
+    assert [{row.path.parent.name for row in part.rows} for part in parts] == [{"a"}, {"b"}]
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        {"orientation": (0, 1, 0, 0, 0, -1)},
+        {"Rows": 5, "Columns": 4},
+        {"FrameOfReferenceUID": "1.2.3.6"},
+        {"PixelSpacing": [0.9, 0.9]},
+    ],
+)
+def test_stray_image_under_the_uid_does_not_spoil_the_volume(
+    tmp_path: Path, ct_series: Factory, stray: dict[str, Any]
+) -> None:
+    ct_series(tmp_path / "a", PIXELS)
+    ct_series(tmp_path / "b", PIXELS[:1], per_slice=lambda _: {k: v for k, v in stray.items() if k != "orientation"},
+              orientation=stray.get("orientation", (1, 0, 0, 0, 1, 0)))  # fmt: skip
+    assert sorted((part.verdict, len(part.rows)) for part in volumes(tmp_path)) == [("accepted", 4), ("refused", 1)]
+
+
+def test_one_uid_given_to_two_patients_makes_two_series(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "a", PIXELS, PatientID="A")
+    ct_series(tmp_path / "b", PIXELS, PatientID="B")
+    assert [part.verdict for part in volumes(tmp_path)] == ["accepted", "accepted"]
+
+
+def test_emptied_uids_are_told_apart_by_folder(tmp_path: Path, ct_series: Factory) -> None:
+    for name in ("a", "b"):
+        ct_series(tmp_path / name, PIXELS, SeriesInstanceUID="", StudyInstanceUID="", PatientID="")
+    assert [part.verdict for part in volumes(tmp_path)] == ["accepted", "accepted"]
+
+
+def test_every_row_is_in_exactly_one_series(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "a", PIXELS)
+    ct_series(tmp_path / "b", PIXELS, Modality="MR", ImagePositionPatient=None)
+    ct_series(tmp_path / "c", PIXELS, orientation=(0, 1, 0, 0, 0, -1))
+    index = index_folder(tmp_path)
+    files = [row.file for series in group_series(index.rows) for row in series.rows]
+    assert sorted(files) == [row.file for row in index.rows]
+
+
+def test_series_beside_a_damaged_file_is_accepted_with_a_warning(tmp_path: Path, ct_series: Factory) -> None:
+    last = ct_series(tmp_path / "a", PIXELS)[-1]
+    last.write_bytes(last.read_bytes()[:-1])
+    ct_series(tmp_path / "b", PIXELS, SeriesInstanceUID="1.9")
+    (tmp_path / "b" / "readme.txt").write_text("no image, and no harm", encoding="utf-8")
+    index = index_folder(tmp_path)
+    beside, apart = group_series(index.rows, index.rejected)
+    assert (beside.verdict, len(beside.rows), beside.warnings) == ("accepted", 3, ("damaged_files_nearby",))
+    assert (apart.verdict, len(apart.rows), apart.warnings) == ("accepted", 4, ())
+
+
+def test_slices_of_two_patients_without_identifier_are_not_one_volume(tmp_path: Path, ct_series: Factory) -> None:
+    """An anonymiser that empties PatientID and gives the same UIDs; together the slices would be a whole stack."""
+    ct_series(tmp_path / "A" / "ct", PIXELS, PatientID="")
+    ct_series(tmp_path / "B" / "ct", PIXELS, PatientID="", origin=(-10.0, -20.0, 38.0))
+    parts = volumes(tmp_path)
+    assert [(part.verdict, len(part.rows)) for part in parts] == [("accepted", 4), ("accepted", 4)]
+    assert [{row.path.parent.parent.name for row in part.rows} for part in parts] == [{"A"}, {"B"}]
+
+
+def near(folder: Path) -> set[str]:
+    index = index_folder(folder)
+    found = group_series(index.rows, index.rejected)
+    return {one.rows[0].patient_id + one.uid for one in found if "damaged_files_nearby" in one.warnings}
+
+
+@pytest.fixture
+def flat(tmp_path: Path, ct_series: Factory) -> Path:
+    """Two patients, the first with two series, in one folder."""
+    for patient, uid in (("A", "1"), ("A", "2"), ("B", "3")):
+        names = [f"{patient}{uid}{k}.dcm" for k in range(4)]
+        ct_series(tmp_path, PIXELS, PatientID=patient, SeriesInstanceUID=uid, names=names)
+    return tmp_path
+
+
+def test_a_truncated_file_concerns_the_series_that_it_names(flat: Path) -> None:
+    assert near(flat) == set()
+    path = flat / "A13.dcm"
+    whole = path.read_bytes()
+    pixels, uid = whole.rindex(b"\xe0\x7f\x10\x00"), whole.rindex(b"\x20\x00\x0e\x00")
+    for keep in (len(whole) - 1, pixels, pixels - 30, uid + 40):
+        path.write_bytes(whole[:keep])
+        assert near(flat) == {"A1"}, keep
+    patient = whole.rindex(b"\x10\x00\x20\x00")
+    for keep, expected in ((uid - 1, {"A1", "A2"}), (patient + 3, {"A1", "A2", "B3"}), (300, {"A1", "A2", "B3"})):
+        path.write_bytes(whole[:keep])
+        assert near(flat) == expected, keep
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "concerns"),
+    [
+        ("x.dcm", b"", True),
+        ("x.dcm", b"garbage" * 99, True),
+        ("x", bytes(2000), True),
+        ("readme.txt", b"read me", False),
+        (".nomedia", b"", False),
+    ],
+)
+def test_a_file_that_says_nothing_concerns_its_whole_folder(
+    flat: Path, ct_series: Factory, name: str, content: bytes, concerns: bool
+) -> None:
+    ct_series(flat / "other", PIXELS, PatientID="C", SeriesInstanceUID="4", names=[f"{k}.dcm" for k in range(4)])
+    (flat / name).write_bytes(content)
+    assert near(flat) == ({"A1", "A2", "B3"} if concerns else set())
+
+
+def test_absent_file_that_a_directory_names_concerns_its_series(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "a", PIXELS)
+    ct_series(tmp_path / "b", PIXELS, SeriesInstanceUID="1.9")
+    lost = RejectedFile("a/0004", "missing_from_media", "PAT-1", "1.2.3.4")
+    warned = [one.uid for one in group_series(index_folder(tmp_path).rows, [lost]) if one.warnings]
+    assert warned == ["1.2.3.4"]
+
+
+def test_a_whole_export_twice_is_one_volume_with_a_warning(tmp_path: Path, ct_series: Factory) -> None:
+    for path in ct_series(tmp_path / "a", PIXELS):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        (tmp_path / "b" / path.name).write_bytes(path.read_bytes())
+    series = only(tmp_path)
+    assert (series.verdict, series.warnings) == ("accepted", ("duplicate_files_dropped",))
+    assert [row.file for row in series.rows] == [f"a/000{k}" for k in range(4)]
+    assert [row.file for row in series.copies] == [f"b/000{k}" for k in range(4)]
+    assert series.files == 8
+
+
+def test_copies_are_kept_with_the_volume_they_are_of(tmp_path: Path, ct_series: Factory) -> None:
+    soft = ct_series(tmp_path / "soft", PIXELS, ConvolutionKernel="B30f")
+    ct_series(tmp_path / "lung", PIXELS, ConvolutionKernel="B70f")
+    (tmp_path / "again").write_bytes(soft[2].read_bytes())
+    found = {one.rows[0].kernel: one for one in volumes(tmp_path)}
+    assert {kernel: (one.verdict, len(one.copies)) for kernel, one in found.items()} == {
+        "B30f": ("accepted", 1),
+        "B70f": ("accepted", 0),
+    }
+
+
+@pytest.mark.parametrize("tilt", ["refuse", "correct"])
+def test_gantry_tilt_is_corrected_only_where_asked(tmp_path: Path, ct_series: Factory, tilt: Tilt) -> None:
+    lean = [1, 0, 0, 0, float(np.cos(0.2)), float(np.sin(0.2))]
+    ct_series(tmp_path, PIXELS, ImageOrientationPatient=lean)
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [-10, -20, 30 + 2 * int(path.name)]
+        dataset.save_as(path)
+    (series,) = group_series(index_folder(tmp_path).rows, tilt=tilt)
+    if tilt == "refuse":
+        assert (series.reasons, series.geometry) == (("gantry_tilt",), None)
+    else:
+        assert series.geometry is not None
+        assert (series.reasons, series.warnings) == ((), ("tilt_corrected",))
+        assert series.geometry.tilt_deg == pytest.approx(np.degrees(0.2), abs=1e-4)
+
+
+def test_bolus_tracking_is_left_out_and_spoils_nothing(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "ct", PIXELS)
+    times = {"per_slice": lambda k: {"AcquisitionNumber": k}, "SeriesInstanceUID": "1.9"}
+    ct_series(tmp_path / "bolus", np.zeros((9, 4, 5), np.uint16), gap=0.0, **times)
+    found = {one.uid: one for one in volumes(tmp_path)}
+    assert found["1.2.3.4"].verdict == "accepted"
+    assert (found["1.9"].reasons, found["1.9"].geometry) == (("bolus_tracking",), None)
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [({"SliceThickness": 1.0}, "gap_above_thickness"), ({"PixelPaddingValue": 1000}, "padding_above_air")],
+)
+def test_doubts_from_numbers_are_warned_of(tmp_path: Path, ct_series: Factory, tags: dict[str, Any], code: str) -> None:
+    ct_series(tmp_path, PIXELS, **tags)
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", (code,))
+
+
+def test_every_second_slice_lost_is_warned_of(tmp_path: Path, ct_series: Factory) -> None:
+    paths = ct_series(tmp_path, np.zeros((8, 4, 5), np.uint16), per_slice=lambda k: {"InstanceNumber": 20 - k})
+    assert only(tmp_path).warnings == ()
+    for path in paths[1::2]:
+        path.unlink()
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", ("instance_numbers_skip",))
+
+
+def frames(path: Path, stored: np.ndarray, **options: Any) -> tuple[DicomRow, ...]:
+    return frame_rows(read_header(str(path.parent), write_enhanced_ct(path, stored, **options).name))
+
+
+def test_enhanced_multi_frame_is_accepted_as_one_file(tmp_path: Path) -> None:
+    (series,) = group_series(frames(tmp_path / "e", PIXELS)[::-1])
+    assert (series.verdict, series.reasons, series.warnings, series.files) == ("accepted", (), (), 1)
+    assert [row.frame for row in series.rows] == [1, 2, 3, 4]
+    assert series.geometry is not None
+    assert series.geometry.shape_zyx == (4, 4, 5)
+    assert series.geometry.spacing_zyx_mm == (2.0, 0.8, 0.7)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda half: {"FrameContentSequence": {"TemporalPositionIndex": half}},
+        lambda half: {"FrameContentSequence": {"FrameAcquisitionNumber": half}},
+        lambda half: {"CTReconstructionSequence": {"ConvolutionKernel": f"B{half}0f"}},
+        lambda half: {"CTImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "VOLUME", f"E{half}"]}},
+    ],
+)
+def test_phases_of_a_multi_frame_object_are_parted(tmp_path: Path, own: Callable[[int], Groups]) -> None:
+    def groups(k: int) -> Groups:
+        place = {"PlanePositionSequence": {"ImagePositionPatient": [0, 0, 2.0 * (k // 2)]}}
+        return place | own(3 + k % 2)
+
+    parts = group_series(frames(tmp_path / "e", np.zeros((8, 4, 5), np.uint16), per_frame=groups))
+    assert [(part.verdict, [row.frame for row in part.rows]) for part in parts] == [
+        ("accepted", [1, 3, 5, 7]),
+        ("accepted", [2, 4, 6, 8]),
+    ]
+
+
+def test_multi_frame_object_twice_is_one_volume(tmp_path: Path) -> None:
+    rows = frames(tmp_path / "a", PIXELS) + frames(tmp_path / "b", PIXELS)
+    (series,) = group_series(rows)
+    assert (series.verdict, series.warnings, series.files) == ("accepted", ("duplicate_files_dropped",), 2)
+
+
+def test_multi_frame_object_that_was_not_taken_apart_is_refused(tmp_path: Path) -> None:
+    row = read_header(str(tmp_path), write_enhanced_ct(tmp_path / "e", PIXELS).name)
+    (series,) = group_series([row])
+    assert "multi_frame" in series.reasons
