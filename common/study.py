@@ -98,6 +98,12 @@ class Condition(Strict):
         return above and (self.maximum is None or value <= self.maximum)  # type: ignore[operator]
 
 
+# What intake counts patients under by itself.
+_RESERVED_CODES = frozenset(
+    ["included", "endpoint_unknown", "no_ct_pre", "no_ct_post", "ct_quality", "no_roi", "no_chronology", "missing"]
+)
+
+
 class Rule(Strict):
     """One eligibility rule of the protocol; a patient whose value is unknown is excluded as unknown."""
 
@@ -105,6 +111,14 @@ class Rule(Strict):
     text: str
     when: dict[Name, Condition] = {}
     built_in: Literal["ct_pre", "ct_post", "chronology", "complete_clinical_data", "ct_quality", "roi"] | None = None
+
+    @field_validator("code")
+    @classmethod
+    def _not_intakes_own(cls, value: str) -> str:
+        if value in _RESERVED_CODES:
+            msg = f"{value!r} is a code of intake's own; choose another"
+            raise ValueError(msg)
+        return value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -420,6 +434,12 @@ def _leaks(study: Study) -> list[str]:
 
 def _unknown_names(study: Study) -> list[str]:
     faults = [f"{name}: both a covariate and recorded" for name in study.covariates if name in study.recorded]
+    codes = {rule.code for rule in study.eligibility.inclusion + study.eligibility.exclusion}
+    faults += [
+        f"endpoint.contradictions.{rule.code}: an eligibility rule has this code too"
+        for rule in study.endpoint.contradictions
+        if rule.code in codes
+    ]
     used = [(f"endpoint.{name}", name) for name in study.endpoint.positive_when]
     for where, rule in _rules(study):
         used += [(where, name) for name in rule.when]

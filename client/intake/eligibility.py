@@ -116,7 +116,10 @@ class _Patient:
                 ("ct_post", "no_ct_post"),
                 ("ct_quality", "ct_quality"),
                 ("roi", "no_roi"),
+                ("chronology", "no_chronology"),
             ):
+                if built_in == "chronology" and len(self.study.imaging.time_points) < 2:
+                    continue
                 if built_in not in written and _BUILT_IN[built_in](self) != "holds":
                     codes.append(code)
         return codes
@@ -161,12 +164,14 @@ class _Patient:
         """CT1 <= first dose <= last dose < CT2 < surgery, as far as the study has these dates."""
         first, last, surgery = (self._date(name) for name in ("first_dose_date", "last_dose_date", "surgery_date"))
         pre, post = self.scans.dates.get("pre"), self.scans.dates.get("post")
+        found = (point for point, finding in self.scans.found.items() if finding == "found")
+        undated = any(point not in self.scans.dates for point in found)
         not_after = ((pre, first), (first, last))
         before = ((last, post), (post, surgery), (last, surgery))
         if any(a and b and a > b for a, b in not_after) or any(a and b and a >= b for a, b in before):
             return "fails"
         used = {"first_dose_date", "last_dose_date", "surgery_date"} & self.study.variables.keys()
-        return "holds" if used <= self.values.keys() else "unknown"
+        return "holds" if used <= self.values.keys() and not (used and undated) else "unknown"
 
     def _date(self, name: str) -> date | None:
         value = self.values.get(name)

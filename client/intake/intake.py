@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
+from fedescc.client.intake.alone import alone
 from fedescc.client.intake.disk.cache import Prepared, clear_drafts, content_key, draft_folder, publish, read_cache
 from fedescc.client.intake.disk.record import PatientRecord, read_records, write_records
 from fedescc.client.intake.eligibility import INCLUDED, Decision, Scans, decide, flow
@@ -83,17 +84,15 @@ def examine(site: SiteFile, study: Study, progress: console.OpenProgress = conso
     _check_images(site, study)
     salt = read_salt(site.work)
     keys = patient_keys((row.patient_id for row in clinical.rows), salt)
-    root = site.work / "cache"
-    folder = root / content_key(site, study, salt, _inputs(site, study))
-    clear_drafts(root)
-    prepared, kept = read_cache(folder), read_records(site.work, study.name, folder.name)
-    reused = prepared is not None and kept is not None
-    records: Mapping[str, PatientRecord] = kept or {}
-    if prepared is None or kept is None:
-        with draft_folder(root) as draft:
-            made, records = _prepare(site, study, clinical, keys, draft, progress)
-            prepared = publish(draft, folder, study, made)
-            write_records(site.work, study.name, folder.name, records)
+    folder = site.work / "cache" / content_key(site, study, salt, _inputs(site, study))
+    kept = _read_kept(site, study, folder)
+    if kept is None:
+        with alone(site.work):
+            # Another intake may just have made it.
+            kept = _read_kept(site, study, folder)
+            prepared, records = kept or _make(site, study, clinical, keys, folder, progress)
+    else:
+        prepared, records = kept
     names = dict(zip(keys, (row.patient_id for row in clinical.rows), strict=True))
     return IntakeResult(
         cohort=prepared.cohort,
@@ -101,8 +100,31 @@ def examine(site: SiteFile, study: Study, progress: console.OpenProgress = conso
         warnings=prepared.warnings,
         patients=tuple((name, prepared.codes.get(key, ())) for key, name in names.items()),
         records={names[key]: record for key, record in records.items()},
-        reused=reused,
+        reused=kept is not None,
     )
+
+
+def _read_kept(site: SiteFile, study: Study, folder: Path) -> tuple[Prepared, Mapping[str, PatientRecord]] | None:
+    prepared, records = read_cache(folder), read_records(site.work, study.name, folder.name)
+    return None if prepared is None or records is None else (prepared, records)
+
+
+def _make(
+    site: SiteFile,
+    study: Study,
+    clinical: Clinical,
+    keys: Sequence[str],
+    folder: Path,
+    progress: console.OpenProgress,
+) -> tuple[Prepared, Mapping[str, PatientRecord]]:
+    """Prepare the cohort anew. One that another try may mend gets no record, and so is tried again the next time."""
+    clear_drafts(folder.parent)
+    with draft_folder(folder.parent) as draft:
+        made, records, final = _prepare(site, study, clinical, keys, draft, progress)
+        prepared = publish(draft, folder, study, made)
+        if final:
+            write_records(site.work, study.name, folder.name, records)
+    return prepared, records
 
 
 def load_cohort(site: SiteFile, study: Study) -> SiteCohort:
@@ -130,17 +152,17 @@ def _inputs(site: SiteFile, study: Study) -> list[Path]:
 
 def _prepare(
     site: SiteFile, study: Study, clinical: Clinical, keys: Sequence[str], draft: Path, progress: console.OpenProgress
-) -> tuple[Prepared, Mapping[str, PatientRecord]]:
+) -> tuple[Prepared, Mapping[str, PatientRecord], bool]:
     """Judge every patient; with images, those who pass so far are prepared into ``draft`` and judged again."""
     patients = dict(sorted(zip(keys, clinical.rows, strict=True)))
     scans: Mapping[str, Scans] = {}
     records: Mapping[str, PatientRecord] = {}
-    warnings = clinical.warnings
+    warnings, final = clinical.warnings, True
     if study.imaging is not None:
         from fedescc.client.intake.scans import prepare_images
 
         images = prepare_images(site, study, patients, draft, progress)
-        scans, records = images.scans, images.records
+        scans, records, final = images.scans, images.records, images.final
         warnings += images.remarks
     decisions = {key: decide(study, row.values, row.faults, scans.get(key)) for key, row in patients.items()}
     eligible = {key: patients[key] for key, decision in decisions.items() if not decision.codes}
@@ -152,7 +174,7 @@ def _prepare(
     }
     carried = [records[key].propagated for key in eligible if key in records]
     warnings += source_remarks(carried, cohort.labels.tolist()) if carried else ()
-    return Prepared(cohort, codes, warnings), records
+    return Prepared(cohort, codes, warnings), records, final
 
 
 def source_remarks(propagated: Sequence[bool | None], labels: Sequence[int]) -> tuple[str, ...]:
@@ -221,5 +243,5 @@ def _empty_site(counts: Mapping[str, int]) -> Refusal:
     return Refusal(
         "empty-site",
         f"none of {sum(counts.values())} patients is eligible ({reasons})",
-        "check clinical.values, dates and the CT export against the study",
+        "see what is left to do with fedescc-client worklist, and check clinical.values and dates against the study",
     )

@@ -87,7 +87,7 @@ class _Preparation:
     propagated: bool | None = None
 
     def run(self) -> tuple[Part, Tensors | None]:
-        self.notes += [one.note for one in self.task.overrides]
+        self.notes += [one.note for one in self.task.overrides if one.action == "use_series"]
         choice = self._choose()
         scans = {point: _Scan(series, open_volume(series)) for point, series in choice.series.items()}
         self._find_rois(scans)
@@ -157,7 +157,11 @@ class _Preparation:
         self.measures |= {f"{point}.{name}": value for name, value in measured.items()}
         contrast = judge_contrast(Enhancement(scan.check.enhancement, scan.check.blood_hu), rows)
         self.notes += [f"{point}:{code}" for code in (*scan.series.warnings, *contrast.warnings)]
-        for code in scan.check.codes:
+        codes = dict.fromkeys(scan.check.codes)
+        # Where the image does not tell, and only there, the tags' word counts.
+        if contrast.verdict == "plain" and "hu_implausible" not in codes:
+            codes["not_enhanced"] = None
+        for code in codes:
             self._judge(point, code)
 
     def _judge(self, point: TimePoint, code: str) -> None:
@@ -168,8 +172,10 @@ class _Preparation:
 
     def _refuse_or_note(self, point: TimePoint, code: str, refusals: list[str]) -> None:
         """A finding that excludes, unless a person accepts it."""
-        where = self.notes if code in accepted(self.task.overrides, point) else refusals
-        where.append(f"{point}:{code}")
+        if code in accepted(self.task.overrides, point):
+            self.notes += [f"{point}:override:accept:{code}", f"{point}:{code}"]
+        else:
+            refusals.append(f"{point}:{code}")
 
     def _resample(self, point: TimePoint, scan: _Scan) -> Preprocessed | None:
         imaging = self.task.imaging

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fedescc.client.imaging.headers.index import FolderIndex, RejectedFile, index_folder
+from fedescc.client.imaging.headers.index import FolderIndex, MaskFile, RejectedFile, index_folder
 from fedescc.client.imaging.quiet import quiet_pydicom
 from fedescc.client.imaging.volumes.series import Series, group_series
 from fedescc.client.intake.disk.parts import Part, PartStore, part_digest
@@ -20,6 +21,7 @@ from fedescc.client.intake.table.overrides import Overrides, read_overrides
 from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
 from fedescc.client.site import SiteFile
 from fedescc.common.console import OpenProgress, counting
+from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, TimePoint
 
 ByTimePoint = Mapping[TimePoint, Candidates]
@@ -49,11 +51,15 @@ class Export:
 
 @dataclass(frozen=True)
 class PreparedImages:
-    """What is known of each patient's CTs by now, the local records, and remarks without identifiers."""
+    """What is known of each patient's CTs by now, the local records, and remarks without identifiers.
+
+    ``final``: whether another intake of the same files would find the same.
+    """
 
     scans: Mapping[str, Scans]
     records: Mapping[str, PatientRecord]
     remarks: tuple[str, ...]
+    final: bool
 
 
 def read_export(site: SiteFile, study: Study, patients: Mapping[str, PatientRow], progress: OpenProgress) -> Export:
@@ -77,7 +83,13 @@ def read_export(site: SiteFile, study: Study, patients: Mapping[str, PatientRow]
     volumes = group_series(export.rows, export.rejected, tilt=study.imaging.tilt)
     matched = match_series(volumes, patients, images)
     candidates = {
-        key: find_candidates(study, row.values, matched.by_key.get(key, ()), overrides.get(row.patient_id, ()))
+        key: find_candidates(
+            study,
+            row.values,
+            matched.by_key.get(key, ()),
+            overrides.get(row.patient_id, ()),
+            partial(masks.drawn, row.patient_id, "pre"),
+        )
         for key, row in patients.items()
     }
     scans = {key: _scans(found, key in matched.contested) for key, found in candidates.items()}
@@ -121,13 +133,15 @@ def prepare_images(
         store = PartStore(site.work, study.name)
         digests = {key: _digest(key, task) for key, task in tasks.items()}
         parts = _make_parts(tasks, digests, store, study, progress)
-        assemble(draft, (store.tensors(digests[key]) for key, part in parts.items() if part.usable), len(parts))
+        usable = [digests[key] for key, part in parts.items() if part.usable]
+        assemble(draft, map(store.tensors, usable), len(usable))
         store.prune(digests.values())
     scans = {key: parts[key].of(known) if key in parts else known for key, known in export.scans.items()}
     records = {
         key: patient_record(export.series.get(key, ()), export.candidates[key], parts.get(key)) for key in patients
     }
-    return PreparedImages(scans, records, export.remarks + _part_remarks(parts.values()))
+    final = not any(part.passing for part in parts.values())
+    return PreparedImages(scans, records, export.remarks + _part_remarks(parts.values()), final)
 
 
 def _task(row: PatientRow, key: str, export: Export, study: Study) -> Task:
@@ -141,9 +155,14 @@ def _task(row: PatientRow, key: str, export: Export, study: Study) -> Task:
 
 
 def _digest(key: str, task: Task) -> str:
+    rows = {
+        point: [[(row.name, row.frame) for row in one.rows] for one in series]
+        for point, series in task.candidates.items()
+    }
     files = [row.path for series in task.candidates.values() for one in series for row in one.rows]
     files += [mask.path for mask in task.masks.files]
-    return part_digest(task.imaging, (key, task.overrides, task.days), files)
+    decisions = [list(one) for one in task.overrides]
+    return part_digest(task.imaging, (key, decisions, task.days, rows, task.masks.fingerprint()), files)
 
 
 def _make_parts(
@@ -156,7 +175,8 @@ def _make_parts(
     store.prepare(len(missing), len(tasks), study.imaging)
     with progress("preparing CTs", len(missing)) as advance:
         for key, (part, tensors) in run_all(prepare_patient, missing, died):
-            store.write(digests[key], part, tensors)
+            if not part.passing:
+                store.write(digests[key], part, tensors)
             parts[key] = part
             advance()
     return {key: parts[key] for key in tasks}
@@ -173,10 +193,20 @@ def _read_folders(
     export = _index(site.path(images.dicom), stores / "dicom.sqlite", "reading CT headers", progress)
     files, lost = list(export.masks), list[RejectedFile]()
     if images.masks is not None:
-        apart = _index(site.path(images.masks), stores / "masks.sqlite", "reading masks", progress)
-        files += apart.masks
-        lost = [one for one in apart.rejected if one.reason == "unreadable_folder"]
+        files_apart, lost = _read_masks(site.path(images.masks), stores / "masks.sqlite", progress)
+        files += files_apart
     return export, read_mask_folder(files, study.imaging.roi, export.rows), lost
+
+
+def _read_masks(folder: Path, store: Path, progress: OpenProgress) -> tuple[list[MaskFile], list[RejectedFile]]:
+    """Masks of the folder kept apart, which is empty until the first reader saves one."""
+    try:
+        apart = _index(folder, store, "reading masks", progress)
+    except Refusal as refusal:
+        if refusal.code != "empty-folder":
+            raise
+        return [], []
+    return list(apart.masks), [one for one in apart.rejected if one.reason == "unreadable_folder"]
 
 
 def _index(folder: Path, store: Path, description: str, progress: OpenProgress) -> FolderIndex:

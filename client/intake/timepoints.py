@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
@@ -26,6 +26,9 @@ _NO_SCAN = frozenset(
     ]
 )
 _DICOM_DATE = re.compile(r"\d{8}", re.ASCII)
+
+
+Drawn = Callable[[Series], bool]
 
 
 class Matched(NamedTuple):
@@ -101,14 +104,21 @@ def _name(row: DicomRow, images: Images) -> str:
 
 
 def find_candidates(
-    study: Study, values: Mapping[str, Value], series: Sequence[Series], overrides: Iterable[Override] = ()
+    study: Study,
+    values: Mapping[str, Value],
+    series: Sequence[Series],
+    overrides: Iterable[Override] = (),
+    drawn: Drawn = lambda _: False,
 ) -> dict[TimePoint, Candidates]:
     """The series that may be each time point's, by StudyDate (0008,0020).
 
     pre: the latest study not after first_dose_date. post: the latest study after last_dose_date and before
     surgery_date. A study is passed over where an earlier one in the same window has an accepted series and it has
-    none. A person's ``use_series`` puts the series that it names in place of all that, also one outside the window:
-    the study's chronology rule judges its date.
+    none; before treatment also where the baseline ROI was drawn on an earlier one, such as the chest CT before a
+    later one of the head. After treatment a drawing decides nothing: who has one may depend on the outcome.
+
+    A person's ``use_series`` puts the series that it names in place of all that, by UID also one outside the window:
+    the chronology rule judges its date.
 
     Codes of rejected series: those of `group_series`, and no_study_date, outside_window, earlier_study, corrupt_file,
     not_chosen_by_reader, refused_by_reader.
@@ -118,6 +128,7 @@ def find_candidates(
         values: the patient's dates.
         series: all that was linked to the patient.
         overrides: a person's decisions about this patient.
+        drawn: whether the baseline ROI was drawn on a series.
 
     Raises:
         Refusal: the study has two time points and no dates to tell them apart.
@@ -127,9 +138,9 @@ def find_candidates(
     _check_dates(study)
     decisions = {one.time_point: one for one in overrides if one.action != "accept"}
     return {
-        time_point: _decided(decisions[time_point], series)
+        time_point: _decided(decisions[time_point], series, values)
         if time_point in decisions
-        else _find(time_point, study, values, series)
+        else _find(time_point, study, values, series, drawn if time_point == "pre" else None)
         for time_point in study.imaging.time_points
     }
 
@@ -145,21 +156,33 @@ def _check_dates(study: Study) -> None:
         )
 
 
-def _decided(decision: Override, series: Sequence[Series]) -> Candidates:
+def _decided(decision: Override, series: Sequence[Series], values: Mapping[str, Value]) -> Candidates:
     """What a person decided about a time point's CT."""
     if decision.action == "refuse_ct":
         rejected = tuple(Rejected(one, "refused_by_reader") for one in series)
         return Candidates("found", refusals=("refused_by_reader",), rejected=rejected)
-    named = [one for one in series if decision.value in {one.uid, str(one.rows[0].series_number)}]
-    usable = [one for one in named if not one.reasons]
-    if len(usable) != 1:
-        several = "override_names_several_series" if len(usable) > 1 else "override_names_no_usable_series"
+    named = [one for one in series if decision.value == one.uid] or _numbered(decision, series, values)
+    scans = [one for one in named if not _NO_SCAN & set(one.reasons)]
+    if len(scans) != 1:
+        several = "override_names_several_series" if scans else "override_names_no_usable_series"
         return Candidates("found", refusals=(*(code for one in named for code in one.reasons), several))
-    others = tuple(Rejected(one, "not_chosen_by_reader") for one in series if one is not usable[0])
-    return Candidates("found", (usable[0],), study_date(usable[0]), rejected=others)
+    (chosen,) = scans
+    faults = chosen.reasons + (("corrupt_file",) if DAMAGED_NEARBY in chosen.warnings else ())
+    if faults:
+        return Candidates("found", refusals=faults)
+    others = tuple(Rejected(one, "not_chosen_by_reader") for one in series if one is not chosen)
+    return Candidates("found", (chosen,), study_date(chosen), rejected=others)
 
 
-def _find(time_point: TimePoint, study: Study, values: Mapping[str, Value], series: Sequence[Series]) -> Candidates:
+def _numbered(decision: Override, series: Sequence[Series], values: Mapping[str, Value]) -> list[Series]:
+    """Series of this number in the time point's window: every study counts its series anew."""
+    dated = [(one, study_date(one)) for one in series if str(one.rows[0].series_number) == decision.value]
+    return [one for one, day in dated if day is not None and _in_window(decision.time_point, day, values)]
+
+
+def _find(
+    time_point: TimePoint, study: Study, values: Mapping[str, Value], series: Sequence[Series], drawn: Drawn | None
+) -> Candidates:
     no_scans = tuple(Rejected(one, one.reasons[0]) for one in series if _NO_SCAN & set(one.reasons))
     scans = [(one, study_date(one)) for one in series if not _NO_SCAN & set(one.reasons)]
     if not scans:
@@ -176,7 +199,7 @@ def _find(time_point: TimePoint, study: Study, values: Mapping[str, Value], seri
     )
     if not in_window:
         return Candidates("none", rejected=no_scans + outside)
-    return _latest(in_window, no_scans + outside)
+    return _latest(in_window, no_scans + outside, drawn)
 
 
 def _in_window(time_point: TimePoint, day: date, values: Mapping[str, Value]) -> bool:
@@ -186,8 +209,10 @@ def _in_window(time_point: TimePoint, day: date, values: Mapping[str, Value]) ->
     return (not isinstance(last, date) or last < day) and (not isinstance(surgery, date) or day < surgery)
 
 
-def _latest(scans: Iterable[tuple[Series, date | None]], rejected: tuple[Rejected, ...]) -> Candidates:
-    """The accepted series of the latest day that has any."""
+def _latest(
+    scans: Iterable[tuple[Series, date | None]], rejected: tuple[Rejected, ...], drawn: Drawn | None
+) -> Candidates:
+    """The accepted series of the latest day that has any, or any that was drawn on."""
     by_day = sorted(((day or date.min, one) for one, day in scans), key=lambda scan: scan[0])
     refused = tuple(Rejected(one, one.reasons[0]) for _, one in by_day if one.reasons)
     accepted = [(day, one) for day, one in by_day if not one.reasons]
@@ -195,7 +220,11 @@ def _latest(scans: Iterable[tuple[Series, date | None]], rejected: tuple[Rejecte
         latest = by_day[-1][1]
         return Candidates("found", (), study_date(latest), latest.reasons, rejected + refused)
     last = accepted[-1][0]
-    earlier = tuple(Rejected(one, "earlier_study") for day, one in accepted if day != last)
+    if drawn and len({day for day, _ in accepted}) > 1:
+        last = max((day for day, one in accepted if drawn(one)), default=last)
+    earlier = tuple(
+        Rejected(one, "earlier_study" if day < last else "not_drawn_on") for day, one in accepted if day != last
+    )
     candidates = [one for day, one in accepted if day == last]
     # A series beside a damaged file may be one slice short and look whole.
     whole = tuple(one for one in candidates if DAMAGED_NEARBY not in one.warnings)

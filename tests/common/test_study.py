@@ -135,6 +135,10 @@ def variable(**changes: Any) -> dict[str, Any]:
         ),
         ({"eligibility": {"inclusion": [{"code": "none", "text": ""}]}}, "either when"),
         (
+            {"eligibility": {"inclusion": [{"code": "included", "text": "", "when": {"age": {"minimum": 3}}}]}},
+            "a code of intake's own",
+        ),
+        (
             {"eligibility": {"inclusion": [{"code": "aaa", "text": "", "built_in": "chronology"}] * 2}},
             "codes must differ",
         ),

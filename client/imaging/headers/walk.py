@@ -93,7 +93,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _signature(entry: os.DirEntry[str]) -> Signature | str:
+def signature(path: Path) -> Signature | str:
+    """Signature of one file, or the reason why it cannot be read, as `list_files` gives them."""
+    return _signature(path)
+
+
+def _signature(entry: os.DirEntry[str] | Path) -> Signature | str:
     try:
         state = entry.stat()
     except OSError:

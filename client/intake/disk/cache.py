@@ -10,9 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
-from fedescc.client.imaging.headers.walk import walk
+from fedescc.client.imaging.headers.walk import list_files
 from fedescc.client.site import SiteFile
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
@@ -34,7 +33,7 @@ _TABLES = "tables.npz"
 _COHORT = "cohort.json"
 _FORMAT = 2
 _DRAFT = "draft-"
-_STALE_SECONDS = 24 * 3600
+_FILE, _FOLDER = "file", "unreadable_folder"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def content_key(site: SiteFile, study: Study, salt: bytes, inputs: Iterable[Path
     """SHA-256 over all that the prepared cohort depends on.
 
     That is the study, the site's settings, the salt, fedescc's version, the contents of input files and, of every
-    file below an input folder, name, size and time of change: 100 GB of CT are not read again for it.
+    file below an input folder, name, size, inode and the times of change of content and status: 100 GB of CT are not
+    read again for it, and a file put in another's place shows even if an archive gave both one date.
 
     Args:
         site: its clinical and image settings count; its work folder and release policy do not.
@@ -77,19 +77,9 @@ def content_key(site: SiteFile, study: Study, salt: bytes, inputs: Iterable[Path
             continue
         if not root.exists():
             raise Refusal("missing-input", f"{root} does not exist", "correct the path in the site file")
-        files, unreadable = walk(root)
-        parts += [[path.relative_to(root).as_posix(), *_state(path)] for path in files]
-        parts += [[path.relative_to(root).as_posix(), "unreadable_folder"] for path in unreadable]
+        files, unreadable = list_files(root)
+        parts += [[_FILE, name, state] for name, state in files] + [[_FOLDER, name] for name in unreadable]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Size and time of change; nothing where the file cannot be looked at."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_size, stat.st_mtime_ns
 
 
 def read_cache(folder: Path) -> Prepared | None:
@@ -111,11 +101,9 @@ def read_cache(folder: Path) -> Prepared | None:
 
 
 def clear_drafts(root: Path) -> None:
-    """Remove what processes that were killed have left beside the caches; other processes may do so at once."""
+    """Remove what killed processes have left beside the caches. Only one process at a time may prepare."""
     for stale in root.glob(f"{_DRAFT}*"):
-        with suppress(OSError):
-            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextmanager
@@ -168,24 +156,25 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
     for path in (*draft.iterdir(), draft):
         _to_disk(path)
     if read_cache(folder) is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        _rename(draft, folder)
+        _remove(folder)
+        draft.rename(folder)
+        _to_disk(folder.parent)
     stored = read_cache(folder)
     if stored is None:
         raise Refusal("cannot-prepare", "another intake replaced the cohort meanwhile", "run it again")
     for other in folder.parent.iterdir():
         if other != folder and not other.name.startswith(_DRAFT) and _study_name(other) == study.name:
-            shutil.rmtree(other, ignore_errors=True)
+            _remove(other)
     return stored
 
 
-def _rename(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-        _to_disk(folder.parent)
-    except OSError:
-        if read_cache(folder) is None:  # otherwise another intake was first, with the same result
-            raise
+def _remove(folder: Path) -> None:
+    """Remove a cache. It stops being one in one step: of one removed by half nobody could say whose it was."""
+    if folder.exists():
+        doomed = folder.with_name(f"{_DRAFT}{folder.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _study_name(folder: Path) -> str | None:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from fedescc.client.imaging.headers.walk import signature
 from fedescc.client.intake.eligibility import Scans
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
@@ -66,6 +67,14 @@ class Part:
     chosen: dict[TimePoint, int] = field(default_factory=dict)
     lost: tuple[tuple[TimePoint, int, str], ...] = ()
     measures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passing(self) -> bool:
+        """Whether another try may end otherwise: the reader died, or fedescc failed, which may be for want of memory.
+
+        Such a part is not kept.
+        """
+        return any("reader_died" in code or "unexpected_" in code for code in self.quality + self.details)
 
     @property
     def usable(self) -> bool:
@@ -170,22 +179,13 @@ def part_digest(imaging: Imaging, patient: Iterable[object], files: Iterable[Pat
 
     Args:
         imaging: the study's rules.
-        patient: what else decides, as JSON takes it: key, overrides, days between the CTs.
-        files: the candidates' files and the patient's masks, in order; path, size and time of change count.
+        patient: what else decides, as JSON takes it: key, overrides, days between the CTs, which files are candidates.
+        files: the candidates' files and the patient's masks, in order; path and signature count.
 
     """
     inputs = [_FORMAT, version("fedescc"), imaging.model_dump(mode="json"), *patient]
-    document = [*inputs, [[os.fsdecode(path), *file_state(path)] for path in files]]
+    document = [*inputs, [[os.fsdecode(path), signature(path)] for path in files]]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def file_state(path: Path) -> tuple[int, ...]:
-    """Size and time of change; nothing where the file cannot be looked at."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _part(head: dict[str, Any]) -> Part:

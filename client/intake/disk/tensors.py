@@ -2,56 +2,42 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 
 from fedescc.client.intake.disk.cache import IMAGES, ROIS
 from fedescc.client.intake.disk.parts import Tensors
 
 
-def assemble(draft: Path, patients: Iterable[Tensors], most: int) -> None:
+def assemble(draft: Path, patients: Iterable[Tensors], count: int) -> None:
     """Write patients' tensors below each other, one in memory at a time.
 
     ``images.npy`` is (n, time points, z, y, x) float16 in [0, 1], ``rois.npy`` the same shape as uint8; neither is
-    written when there is no patient.
+    written when there is no patient. Written, not mapped: a disk that fills up is an error then, not a dead process.
 
     Args:
         draft: folder to write to.
         patients: in the order of the rows.
-        most: how many there are at most.
+        count: how many there are.
+
+    Raises:
+        OSError: no space.
 
     """
-    images, rois = _Rows(draft / IMAGES, most), _Rows(draft / ROIS, most)
-    for one in patients:
-        images.append(one.images)
-        rois.append(one.rois)
-    images.close()
-    rois.close()
+    if not count:
+        return
+    with (draft / IMAGES).open("wb") as images, (draft / ROIS).open("wb") as rois:
+        for row, one in enumerate(patients):
+            for file, array in ((images, one.images), (rois, one.rois)):
+                if not row:
+                    _write_head(file, array, count)
+                file.write(np.ascontiguousarray(array).data)
 
 
-class _Rows:
-    """An ``.npy`` file that grows by one row at a time, up to a number known beforehand."""
-
-    def __init__(self, path: Path, most: int) -> None:
-        self._path, self._most, self._count = path, most, 0
-        self._array: NDArray[Any] | None = None
-
-    def append(self, row: NDArray[Any]) -> None:
-        if self._array is None:
-            self._array = open_memmap(self._path, "w+", row.dtype, (self._most, *row.shape))
-        self._array[self._count] = row
-        self._count += 1
-
-    def close(self) -> None:
-        """Cut the file down to the rows that were written."""
-        if self._array is None or self._count == self._most:
-            self._array = None
-            return
-        part = self._path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, self._array[: self._count])
-        self._array = None
-        part.replace(self._path)
+def _write_head(file: BinaryIO, row: NDArray[np.float16] | NDArray[np.uint8], count: int) -> None:
+    """The head of an ``.npy`` file of ``count`` such rows."""
+    head = header_data_from_array_1_0(np.broadcast_to(row, (1, *row.shape)))
+    write_array_header_1_0(file, {**head, "shape": (count, *row.shape), "fortran_order": False})

@@ -3,7 +3,7 @@
 import codecs
 import csv
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,9 +43,15 @@ def read_lines(path: Path, table: ClinicalTable) -> tuple[tuple[str, ...], list[
         header = table.columns
     if not records:
         raise Refusal("empty-table", f"{path.name} holds no patients", "export the table again")
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise Refusal("repeated-column", f"{path.name}: column {repeated[0]!r} occurs twice", "rename or remove one")
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(header, start=1):
+        places[name].append(place)
+    if repeated := next((found for found in places.values() if len(found) > 1), None):
+        # Their number, not their name: where the header line is missing, that is a patient's.
+        what = f"{path.name}: columns {' and '.join(map(str, repeated))} have one name"
+        raise Refusal(
+            "repeated-column", what, "rename or remove one; a file without header line needs clinical.columns"
+        )
     for number, cells in records:
         if len(cells) != len(header):
             raise wrong_delimiter(header, table) or Refusal(

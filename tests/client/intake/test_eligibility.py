@@ -207,7 +207,10 @@ def test_included_and_excluded_add_up_to_all(patients: list[tuple[dict[str, Any]
         ({"pcr": "no", "ypT": "ypTis"}, None),
         ({"trg_system": "AJCC", "trg": "0"}, None),
         ({"trg_system": "Mandard", "trg": "1"}, None),
+        ({"trg_system": "JES", "trg": "1"}, "jes_residue_with_ypt0"),
+        ({"trg_system": "JES", "trg": "3", "ypT": "ypT1"}, "jes_complete_with_tumour"),
         ({"trg_system": "JES", "trg": "3"}, None),
+        ({"trg_system": "Becker", "trg": "2"}, None),
         ({"trg": "3"}, None),
     ],
 )
@@ -215,3 +218,18 @@ def test_records_of_the_outcome_that_contradict_each_other_exclude(values: dict[
     """The patient of `VALUES` has ypT0 and ypN0; grades as AJCC (8th edition) and Mandard (1994) define them."""
     found = codes(**values)
     assert found == ((code,) if code else ())
+
+
+def test_a_ct_without_a_date_leaves_the_chronology_unknown() -> None:
+    """As one that a reader chose by its UID may be."""
+    assert codes(scans(dates={"pre": FIRST})) == ("chronology:unknown",)
+
+
+def test_a_study_of_two_cts_has_a_chronology_also_without_a_rule_for_it() -> None:
+    data = yaml.safe_load(ESCC.to_yaml())
+    rules = data["eligibility"]["inclusion"]
+    data["eligibility"]["inclusion"] = [rule for rule in rules if rule["built_in"] != "chronology"]
+    silent = Study.model_validate(data)
+    assert codes(study=silent) == ()
+    swapped = scans(dates={"pre": LAST + timedelta(days=21), "post": FIRST})
+    assert codes(swapped, study=silent) == ("no_chronology",)

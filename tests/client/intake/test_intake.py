@@ -16,6 +16,7 @@ import yaml
 
 from fedescc.client.intake.intake import IntakeResult, load_cohort, run_intake, source_remarks
 from fedescc.client.intake.keys import patient_keys
+from fedescc.client.intake.patient import died, prepare_patient
 from fedescc.client.site import read_site
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, read_study
@@ -319,14 +320,60 @@ def test_an_unreadable_folder_is_remarked_on_and_read_when_it_can_be(
     assert (again.reused, again.flow) == (False, {"included": 2})
 
 
-def test_drafts_of_killed_processes_go_also_when_the_cache_serves(hospital: Hospital) -> None:
+def test_drafts_of_killed_processes_go_when_the_next_cohort_is_made(hospital: Hospital) -> None:
     hospital.add("P1")
     hospital.intake()
     stale = hospital.folder / "work" / "cache" / "draft-killed"
     stale.mkdir()
-    os.utime(stale, (0, 0))
-    assert hospital.intake().reused
+    hospital.add("P2")
+    hospital.intake()
     assert not stale.exists()
+
+
+def test_a_reader_that_died_is_tried_again(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of memory, say: what went wrong once is no verdict on the patient."""
+    hospital.add("P1")
+    hospital.add("P2")
+    with monkeypatch.context() as short:
+        short.setattr(
+            "fedescc.client.intake.scans.prepare_patient",
+            lambda task: died() if task.patient_id == "P2" else prepare_patient(task),
+        )
+        assert reasons(hospital.intake()) == {"P2": ("poor_quality_ct", "reader_died")}
+    again = hospital.intake()
+    assert (again.reused, again.flow) == (False, {"included": 2})
+    assert hospital.intake().reused
+
+
+def test_files_that_change_places_are_seen_whatever_their_dates_say(hospital: Hospital) -> None:
+    """Archives give copies one date, and CTs of one protocol one size."""
+    hospital.settings["images"]["match"] = "folder"
+    for name, hu in (("P1", 0), ("P2", 100)):
+        hospital.add(name, hu)
+    for path in (hospital.folder / "dicom").rglob("*"):
+        os.utime(path, (1, 1))
+    export = hospital.folder / "dicom"
+
+    def brightness(name: str) -> float:
+        cohort = hospital.intake().cohort
+        assert cohort.images is not None
+        return float(cohort.images[cohort.keys.index(hospital.key(name)), 0].astype(float).mean())
+
+    before = brightness("P1")
+    for old, new in (("P1", "aside"), ("P2", "P1"), ("aside", "P2")):
+        (export / old).rename(export / new)
+    for path in (hospital.folder / "masks").rglob("*.nii.gz"):
+        os.utime(path, (1, 1))
+    assert brightness("P1") == pytest.approx(before + 100 / 500, abs=1e-3)
+
+
+def test_a_folder_of_masks_is_empty_until_a_reader_saves_one(hospital: Hospital) -> None:
+    hospital.add("P1")
+    shutil.rmtree(hospital.folder / "masks")
+    (hospital.folder / "masks").mkdir()
+    with pytest.raises(Refusal, match="roi_available 1") as caught:
+        hospital.intake()
+    assert "fedescc-client worklist" in str(caught.value)
 
 
 def test_unchanged_inputs_are_not_prepared_again(hospital: Hospital) -> None:

@@ -1,5 +1,6 @@
 """One patient's way from candidates to tensors, on synthetic thoraxes: what excludes, what is noted, what is kept."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.masks.contours import Mask
+from fedescc.client.imaging.quality import findings as quality
 from fedescc.client.imaging.volumes.series import Series, group_series
 from fedescc.client.intake.disk.parts import Part
 from fedescc.client.intake.patient import Task, died, prepare_patient
@@ -171,12 +173,37 @@ def test_findings_exclude_where_the_study_says_so(
     assert (part.quality, tensors) == ((f"post:{code}",), None)
     part, tensors = prepare_patient(task(copy, None, Override("post", "accept", code)))
     assert tensors is not None
-    assert part.notes[0] == f"post:override:accept:{code}"
-    assert f"post:{code}" in part.notes
+    assert {f"post:override:accept:{code}", f"post:{code}"} <= set(part.notes)
+    assert not any("override" in note for note in prepare_patient(task(copy, imaging(quality__refuse=[])))[0].notes)
     lenient = imaging(quality__refuse=[])
     part, tensors = prepare_patient(task(copy, lenient))
     assert tensors is not None
     assert f"post:{code}" in part.notes
+
+
+def test_tags_count_where_the_image_does_not_tell(hospital: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CT described as plain, in which vessels cannot be seen, is plain; the image wins wherever it tells."""
+    known = quality.enhancement_of
+    made = task(hospital)
+    described = {
+        point: tuple(
+            dataclasses.replace(
+                one, rows=tuple(row._replace(series_description="CHEST W/O CONTRAST") for row in one.rows)
+            )
+            for one in series
+        )
+        for point, series in made.candidates.items()
+    }
+    plain = dataclasses.replace(made, candidates=described)
+    part, tensors = prepare_patient(plain)
+    assert tensors is not None
+    assert part.notes == ("pre:contrast_tag_disagrees", "post:contrast_tag_disagrees")
+    monkeypatch.setattr(quality, "enhancement_of", lambda sample: known(sample)._replace(verdict="unknown"))
+    part, tensors = prepare_patient(plain)
+    assert (part.quality, tensors) == (("pre:not_enhanced", "post:not_enhanced"), None)
+    part, tensors = prepare_patient(made)
+    assert tensors is not None
+    assert part.notes == ("pre:enhancement_unknown", "post:enhancement_unknown")
 
 
 def test_an_unusual_interval_is_noted(hospital: Path) -> None:

@@ -180,8 +180,11 @@ def use(value: str) -> tuple[Override, ...]:
     return (Override("pre", "use_series", value),)
 
 
-def test_a_reader_chooses_by_uid_or_number_also_outside_the_window(make: Make) -> None:
-    series = [make("1.2.3", study_date="20240105", series_number=4), make("1.2.4", study_date="20240320")]
+def test_a_reader_chooses_by_uid_also_outside_the_window_and_by_number_within_it(make: Make) -> None:
+    series = [
+        make("1.2.3", study_date="20240105", series_number=4),
+        make("1.2.4", study_date="20240320", series_number=4),
+    ]
     for value, name in (("1.2.3", "1.2.3"), ("4", "1.2.3"), ("1.2.4", "1.2.4")):
         found = choose(series, overrides=use(value))["pre"]
         assert uid(found) == name
@@ -189,13 +192,43 @@ def test_a_reader_chooses_by_uid_or_number_also_outside_the_window(make: Make) -
     assert choose(series, overrides=use("1.2.4"))["pre"].study_date == date(2024, 3, 20)
 
 
+def test_a_number_that_two_studies_of_the_window_have_is_ambiguous(make: Make) -> None:
+    """Also where one of the two cannot be used: it may be the one that was meant."""
+    for reasons in ((), ("missing_slices",)):
+        series = [
+            make("a", study_date="20240105", series_number=3),
+            make("b", reasons, study_date="20220105", series_number=3),
+        ]
+        found = choose(series, overrides=use("3"))["pre"]
+        assert (found.series, found.refusals[-1]) == ((), "override_names_several_series")
+
+
 def test_a_reader_cannot_choose_what_geometry_refuses_or_nobody_has(make: Make) -> None:
     series = [make("gap", ("missing_slices",), study_date="20240105"), make("ok", study_date="20240105")]
     refused = choose(series, overrides=use("gap"))["pre"]
-    assert (refused.series, refused.refusals) == ((), ("missing_slices", "override_names_no_usable_series"))
+    assert (refused.series, refused.refusals) == ((), ("missing_slices",))
     assert choose(series, overrides=use("9"))["pre"].refusals == ("override_names_no_usable_series",)
     twins = [make("same", study_date="20240105"), make("same", study_date="20240105")]
     assert choose(twins, overrides=use("same"))["pre"].refusals == ("override_names_several_series",)
+    scout = [make("same", ("localizer",), study_date="20240105"), make("same", study_date="20240105")]
+    assert uid(choose(scout, overrides=use("same"))["pre"]) == "same", "a localizer in the series was not meant"
+    damaged = dataclasses.replace(make("cut", study_date="20240105"), warnings=("damaged_files_nearby",))
+    assert choose([damaged], overrides=use("cut"))["pre"].refusals == ("corrupt_file",)
+
+
+def test_the_study_that_was_drawn_on_goes_before_a_later_one_before_treatment_alone(make: Make) -> None:
+    chest, head = make("chest", study_date="20240102"), make("head", study_date="20240105")
+    known = dict(DATES)
+
+    def found(drawn: str) -> Candidates:
+        return find_candidates(ESCC, known, [chest, head], (), lambda one: one.uid == drawn)["pre"]
+
+    assert (uid(found("chest")), why(found("chest"))) == ("chest", {"head": "not_drawn_on"})
+    assert (uid(found("")), why(found(""))) == ("head", {"chest": "earlier_study"})
+    assert uid(found("head")) == "head"
+    early, late = make("early", study_date="20240310"), make("late", study_date="20240320")
+    after = find_candidates(ESCC, known, [early, late], (), lambda one: one.uid == "early")["post"]
+    assert uid(after) == "late"
 
 
 def test_a_reader_refuses_a_ct(make: Make) -> None:

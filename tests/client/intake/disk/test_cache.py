@@ -71,24 +71,25 @@ def test_a_draft_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_drafts_of_killed_processes_are_removed_after_a_day(tmp_path: Path) -> None:
-    old, young = tmp_path / "draft-old", tmp_path / "draft-young"
-    old.mkdir()
-    young.mkdir()
-    os.utime(old, (0, 0))
+def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "draft-killed" / "inside").mkdir(parents=True)
+    (tmp_path / "cohort").mkdir()
     clear_drafts(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["draft-young"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
     clear_drafts(tmp_path / "absent")
 
 
-def test_a_draft_that_another_process_removes_meanwhile_is_no_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "draft-gone").mkdir()
-    listed = list(tmp_path.glob("draft-*"))
-    (tmp_path / "draft-gone").rmdir()
-    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(listed))
+def test_a_cache_that_is_removed_by_half_is_a_draft_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it removes the cache of a patient who withdrew, the next intake still knows what to clear."""
+    store(tmp_path, "old")
+    removed: list[Path] = []
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: removed.append(path))
+    store(tmp_path, "new")
+    assert tmp_path / "draft-old" in removed
+    assert not (tmp_path / "old").exists()
+    monkeypatch.undo()
     clear_drafts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 @pytest.mark.parametrize("error", [PermissionError, NotADirectoryError])
@@ -198,6 +199,10 @@ def test_the_key_depends_on_every_input_and_on_nothing_else(tmp_path: Path) -> N
     ]
     os.utime(folder / "p" / "1", ns=(1, 1))
     others.append(key())
+    (folder / "p" / "other").write_text("tc")
+    os.utime(folder / "p" / "other", ns=(1, 1))
+    (folder / "p" / "other").replace(folder / "p" / "1")
+    others.append(key())  # another file of the same name, size and date
     (folder / "p" / "2").write_text("ct")
     others.append(key())
     (folder / "p" / "2").rename(folder / "p" / "3")
@@ -207,7 +212,7 @@ def test_the_key_depends_on_every_input_and_on_nothing_else(tmp_path: Path) -> N
     assert key() == others[-1], "a table written again with the same contents is the same table"
     table.write_text("ab")
     others.append(key())
-    assert len({first, *others}) == 8
+    assert len({first, *others}) == 9
 
 
 def test_the_key_knows_what_it_cannot_read(tmp_path: Path) -> None:

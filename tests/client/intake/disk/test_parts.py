@@ -130,6 +130,20 @@ def test_scans_learn_what_was_found() -> None:
     assert (GOOD.usable, BAD.usable, Part(roi=False).usable) == (True, False, False)
 
 
+@pytest.mark.parametrize(
+    ("part", "passing"),
+    [
+        (Part(quality=("reader_died",)), True),
+        (Part(quality=("unexpected_MemoryError",)), True),
+        (Part(roi=False, details=("post:unexpected_OSError",)), True),
+        (BAD, False),
+        (GOOD, False),
+    ],
+)
+def test_what_another_try_may_mend_is_no_verdict(part: Part, passing: bool) -> None:
+    assert part.passing == passing
+
+
 def changed_imaging(**changes: Any) -> Imaging:
     return Imaging.model_validate({**yaml.safe_load(STUDY.to_yaml())["imaging"], **changes})
 

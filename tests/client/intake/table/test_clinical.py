@@ -220,7 +220,7 @@ def test_empty_columns_at_the_end_are_dropped(tmp_path: Path) -> None:
         (HEADER.replace("age", "years") + ROW, "no column 'age' (for age)"),
         (HEADER.replace("outcome", "result") + ROW, "no column 'outcome' (for outcome)"),
         (HEADER.replace("patient_id", "name") + ROW, "no column 'patient_id'"),
-        (HEADER.replace("albumin", "age") + ROW, "'age' occurs twice"),
+        (HEADER.replace("albumin", "age") + ROW, "columns 2 and 3 have one name"),
         (HEADER + '"p1,61\n', "unreadable-table"),
     ],
 )
