@@ -164,7 +164,8 @@ class _Patient:
         """CT1 <= first dose <= last dose < CT2 < surgery, as far as the study has these dates."""
         first, last, surgery = (self._date(name) for name in ("first_dose_date", "last_dose_date", "surgery_date"))
         pre, post = self.scans.dates.get("pre"), self.scans.dates.get("post")
-        found = (point for point, finding in self.scans.found.items() if finding == "found")
+        # A CT that cannot be used is excluded for that, and its date may not be known.
+        found = [] if self.scans.quality else [point for point, one in self.scans.found.items() if one == "found"]
         undated = any(point not in self.scans.dates for point in found)
         not_after = ((pre, first), (first, last))
         before = ((last, post), (post, surgery), (last, surgery))

@@ -1,7 +1,7 @@
 """CTs and masks of all patients: find, match, judge by their headers, and have the eligible ones prepared."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,8 +93,9 @@ def read_export(site: SiteFile, study: Study, patients: Mapping[str, PatientRow]
         for key, row in patients.items()
     }
     scans = {key: _scans(found, key in matched.contested) for key, found in candidates.items()}
-    strangers = len(overrides.keys() - {row.patient_id for row in patients.values()})
-    remarks = _remarks([*export.rejected, *lost], masks, matched.unclaimed, strangers)
+    known = {row.patient_id for row in patients.values()}
+    remarks = _remarks([*export.rejected, *lost], matched.unclaimed, len(overrides.keys() - known))
+    remarks += _mask_remarks(masks, known)
     return Export(matched.by_key, candidates, scans, masks, overrides, remarks)
 
 
@@ -228,7 +229,7 @@ def _scans(candidates: ByTimePoint, contested: bool) -> Scans:
     )
 
 
-def _remarks(rejected: Iterable[RejectedFile], masks: MaskFolder, unclaimed: int, strangers: int) -> tuple[str, ...]:
+def _remarks(rejected: Iterable[RejectedFile], unclaimed: int, strangers: int) -> tuple[str, ...]:
     reasons = Counter(one.reason for one in rejected)
     unreadable = reasons.pop("unreadable_folder", 0)
     remarks = [f"{count} files of the CT export were rejected: {reason}" for reason, count in sorted(reasons.items())]
@@ -238,11 +239,20 @@ def _remarks(rejected: Iterable[RejectedFile], masks: MaskFolder, unclaimed: int
         remarks.append(f"{unclaimed} series belong to no patient of the table")
     if strangers:
         remarks.append(f"overrides of {strangers} patients are ignored: the table has no such patient")
-    if masks.unusable:
-        remarks.append(f"{masks.unusable} mask files could not be used")
-    if masks.nameless:
-        remarks.append(f"{masks.nameless} structure sets hold no ROI that the study looks for")
     return tuple(remarks)
+
+
+def _mask_remarks(masks: MaskFolder, patient_ids: Collection[str]) -> tuple[str, ...]:
+    """Masks that nobody gets: somebody drew them, and may believe that they are used."""
+    counts = {
+        "mask files could not be used": masks.unusable,
+        "structure sets hold no ROI that the study looks for": masks.nameless,
+        "structure sets or SEGs are of patients without a CT in the export": masks.unclaimed_drawings,
+        "structure sets or SEGs were drawn on images that the export lacks": masks.absent_drawings,
+        "label maps are named like no ROI of the study": masks.unknown_maps,
+        "label maps lie in no folder named like a patient of the table": masks.unclaimed_maps(patient_ids),
+    }
+    return tuple(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _part_remarks(parts: Iterable[Part]) -> tuple[str, ...]:

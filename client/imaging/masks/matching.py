@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from fedescc.client.imaging.headers.index import MaskFile
 from fedescc.client.imaging.masks.contours import Drawn, Mask
-from fedescc.client.imaging.masks.regions import Region, frame_of_reference, place, read_regions
+from fedescc.client.imaging.masks.regions import Region, frame_of_reference, place_on, read_regions
 from fedescc.client.imaging.masks.roiset import RoiSet
 from fedescc.client.imaging.volumes.series import Series
 from fedescc.common.errors import Refusal
@@ -27,12 +27,14 @@ class MatchedMask:
 def match_masks(files: Iterable[MaskFile], series: Sequence[Series]) -> Iterator[MatchedMask]:
     """Every ROI of every mask file on the grid of its series, one at a time.
 
-    An RTSTRUCT or DICOM SEG belongs to the series whose images it references, else whose UID, else whose frame of
-    reference; any other mask to a series on whose grid it lies. Of several that fit, the one nearest in the folders is
-    taken, and none if two are equally near.
+    An RTSTRUCT or DICOM SEG belongs to the series whose images it references, else whose UID; where it names neither,
+    to one of its frame of reference. One that names images or series of which none is there has no series: others of
+    the same frame of reference may be the CT of a PET/CT, or another breathing phase. Nor is a series of another
+    PatientID taken, where both have one. Any other mask belongs to a series on whose grid it lies. Of several that
+    fit, the one nearest in the folders is taken, and none if two are equally near.
 
-    Reason codes: those of ``read_regions`` and ``place``, and no_series, series_refused, series_ambiguous. Warning
-    codes: those of ``place``.
+    Reason codes: those of ``read_regions`` and ``place_on``, and no_series, series_refused, series_ambiguous. Warning
+    codes: those of ``place_on``.
     """
     for file in files:
         try:
@@ -50,29 +52,30 @@ def _match_file(file: MaskFile, series: Sequence[Series]) -> Iterator[MatchedMas
 
 
 def _drawn_on(found: RoiSet[Region], region: Region, series: Sequence[Series]) -> Sequence[Series]:
+    owners = {"", found.patient_id}
+    mine = [s for s in series if not found.patient_id or owners.issuperset(row.patient_id for row in s.rows)]
+    if found.sop_uids or found.series_uids:
+        by_image = [s for s in mine if not found.sop_uids.isdisjoint(row.sop_uid for row in s.rows)]
+        return by_image or [s for s in mine if s.uid in found.series_uids]
     frame = frame_of_reference(region)
-    by_image = [s for s in series if found.sop_uids & {row.sop_uid for row in s.rows}] if found.sop_uids else []
-    by_uid = [s for s in series if s.uid in found.series_uids]
-    by_frame = [s for s in series if frame and s.rows[0].frame_of_reference_uid == frame]
-    return by_image or by_uid or by_frame or series
+    return [s for s in mine if frame and s.rows[0].frame_of_reference_uid == frame] or mine
 
 
 def _fit(file: MaskFile, region: Region, candidates: Sequence[Series]) -> MatchedMask:
     roi = region.name
-    accepted = [(s, s.geometry) for s in candidates if s.verdict == "accepted" and s.geometry]
+    accepted = [s for s in candidates if s.verdict == "accepted"]
     if not accepted:
         only = candidates[0] if len(candidates) == 1 else None
         return MatchedMask(file, roi, only, None, ("series_refused" if candidates else "no_series",))
     fits: list[tuple[Series, Drawn]] = []
     reasons: list[str] = []
-    for one, geometry in accepted:
+    for one in accepted:
         try:
-            frame = one.rows[0].frame_of_reference_uid
-            fits.append((one, place(region, geometry, frame_of_reference_uid=frame)))
+            fits.append((one, place_on(region, one)))
         except Refusal as refusal:
             reasons.append(refusal.code)
     if not fits:
-        only = accepted[0][0] if len(accepted) == 1 else None
+        only = accepted[0] if len(accepted) == 1 else None
         # That the other series have other grids says nothing once one of them has this mask's.
         telling = [code for code in reasons if code != "other_geometry"] or reasons
         return MatchedMask(file, roi, only, None, tuple(dict.fromkeys(telling)))

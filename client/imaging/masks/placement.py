@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedescc.client.imaging.volumes.geometry import Geometry
+from fedescc.client.imaging.volumes.geometry import POSITION_REFUSE_MM, POSITION_WARN_MM, Geometry
 from fedescc.common.errors import Refusal
 
 # Files keep their grid as 32-bit floats or decimal strings: voxel centres of the same grid agree to far better than
@@ -14,6 +14,8 @@ from fedescc.common.errors import Refusal
 GRID_REFUSE_VOXELS = 0.02
 # A plane need only be told from its neighbours: its CT's slices may lie a little off a regular grid themselves.
 PLANE_REFUSE_FRACTION = 0.1
+# Beyond this part of a gap the next slice may be meant, however thin slices are.
+_NEAREST_FRACTION = 0.4
 _LARGEST_INDEX = 2**31
 
 
@@ -48,7 +50,7 @@ def align(origin_xyz_mm: ArrayLike, axes_mm: ArrayLike, sizes: tuple[int, ...], 
         along = np.abs(step)
         start = np.rint(mapped[0])
         off = np.abs(mapped - start - corners @ step.T)
-        tolerance = np.where(along.sum(axis=1) > 0, GRID_REFUSE_VOXELS, PLANE_REFUSE_FRACTION)
+        tolerance = np.where(along.sum(axis=1) > 0, GRID_REFUSE_VOXELS, plane_tolerance(target))
         one_axis_each = (along.sum(axis=0) == 1).all() and (along.sum(axis=1) <= 1).all()
         if one_axis_each and (off <= tolerance).all() and np.abs(start).max() < _LARGEST_INDEX:
             return Placement(start.astype(np.int64), step.astype(np.int64))
@@ -57,6 +59,16 @@ def align(origin_xyz_mm: ArrayLike, axes_mm: ArrayLike, sizes: tuple[int, ...], 
         f"voxels {sizes} at {origin.round(3).tolist()} mm are not those of the CT's grid {target.shape_zyx}",
         "save the mask on the CT's own grid",
     )
+
+
+def plane_tolerance(target: Geometry) -> float:
+    """How far, as a part of the gap between slices, a plane may lie off the slice of a CT's grid that it belongs to.
+
+    A slice of an accepted CT may itself lie POSITION_REFUSE_MM off the grid; what was drawn on it then does too, and
+    is rounded in its own file.
+    """
+    own = (POSITION_REFUSE_MM + POSITION_WARN_MM) / target.spacing_zyx_mm[0]
+    return min(max(PLANE_REFUSE_FRACTION, own), _NEAREST_FRACTION)
 
 
 def align_volume(grid: Geometry, target: Geometry, *, part: bool) -> Placement:

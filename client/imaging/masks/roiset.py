@@ -15,6 +15,7 @@ class RoiSet(Generic[R_co]):
         rois: those that can be used.
         faults: name -> code of those that cannot.
         series_uids, sop_uids: the series and images that the file names as its own CT; empty where it names none.
+        patient_id: PatientID (0010,0020) of a DICOM file; "" where it has none.
 
     """
 
@@ -22,3 +23,4 @@ class RoiSet(Generic[R_co]):
     faults: Mapping[str, str] = field(repr=False)
     series_uids: frozenset[str] = field(default=frozenset(), repr=False)
     sop_uids: frozenset[str] = field(default=frozenset(), repr=False)
+    patient_id: str = field(default="", repr=False)

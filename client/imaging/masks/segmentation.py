@@ -84,7 +84,7 @@ def read_segmentation(path: Path) -> RoiSet[Segment]:
             what = f"{path.name}: single bits in transfer syntax {row.transfer_syntax}"
             raise Refusal("unsupported_mask_format", what, "export it as Explicit VR Little Endian")
         try:
-            return _segments(path, dcmread(path, stop_before_pixels=True, force=True))
+            return _segments(path, dcmread(path, stop_before_pixels=True, force=True), row.patient_id)
         except Refusal:
             raise
         except Exception as error:
@@ -92,7 +92,7 @@ def read_segmentation(path: Path) -> RoiSet[Segment]:
             raise Refusal("mask_unreadable", what, "export the segmentation again") from error
 
 
-def _segments(path: Path, dataset: "Dataset") -> RoiSet[Segment]:
+def _segments(path: Path, dataset: "Dataset", patient_id: str) -> RoiSet[Segment]:
     kind: Any = _TYPES.get(str(dataset.get("SegmentationType", "")))
     if kind is None:
         raise Refusal(
@@ -125,7 +125,7 @@ def _segments(path: Path, dataset: "Dataset") -> RoiSet[Segment]:
         for item in dataset.SegmentSequence
         if int(item.SegmentNumber) != _BACKGROUND
     )
-    return RoiSet(rois, {}, *_referenced_images(dataset, per_frame))
+    return RoiSet(rois, {}, *_referenced_images(dataset, per_frame), patient_id)
 
 
 def _frames(kind: str, per_frame: Sequence[Any], shared: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -176,7 +176,7 @@ def _referenced_images(dataset: "Dataset", per_frame: Sequence[Any]) -> tuple[fr
         for image in derivation.get("SourceImageSequence", None) or ()
     }
     uids = {str(one.SeriesInstanceUID) for one in series if "SeriesInstanceUID" in one}
-    return frozenset(uids), frozenset(images | sources)
+    return frozenset(uids - {""}), frozenset((images | sources) - {""})
 
 
 def place_segment(segment: Segment, geometry: Geometry, *, frame_of_reference_uid: str = "") -> Drawn:

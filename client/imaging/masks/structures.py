@@ -1,5 +1,6 @@
 """The ROIs of an RTSTRUCT as plain contours."""
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +16,40 @@ from fedescc.common.errors import Refusal
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_XOR = "CLOSEDPLANAR_XOR"
+
+
+@dataclass(frozen=True)
+class Contour:
+    """One closed planar contour.
+
+    Attributes:
+        points: (n, 3) vertices in patient coordinates, mm.
+        xor: whether its type is CLOSEDPLANAR_XOR.
+        sop_uids: the images that it says it was drawn on, in Contour Image Sequence (3006,0016).
+
+    """
+
+    points: NDArray[np.float64] = field(repr=False)
+    xor: bool = False
+    sop_uids: frozenset[str] = field(default=frozenset(), repr=False)
+
 
 @dataclass(frozen=True)
 class Roi:
-    """One ROI of an RTSTRUCT: its contours, each (n, 3) in patient coordinates, mm."""
+    """One ROI of an RTSTRUCT."""
 
     name: str = field(repr=False)
     frame_of_reference_uid: str = field(repr=False)
-    contours: tuple[NDArray[np.float64], ...] = field(repr=False)
+    contours: tuple[Contour, ...] = field(repr=False)
 
 
 def read_structures(path: Path) -> RoiSet[Roi]:
     """All ROIs of an RTSTRUCT; those whose contours cannot be used are faults.
 
     unsupported_contour_type: a point or an open line encloses nothing, so what it was meant to say is unknown.
-    malformed_contour: coordinates are missing or no numbers.
+    malformed_contour: coordinates are missing or no numbers, or several ROIs have one number, or several lists of
+    contours: two versions, or two halves, the file does not say.
 
     Raises:
         Refusal: mask_unreadable, or what ``read_header`` refuses (truncated among them).
@@ -39,38 +59,45 @@ def read_structures(path: Path) -> RoiSet[Roi]:
 
     with quiet_pydicom():
         # pydicom reads a file that was cut short as if the lost contours had never been.
-        read_header(str(path.parent), path.name)
+        header = read_header(str(path.parent), path.name)
         try:
-            return _structures(dcmread(path, force=True))
+            return _structures(dcmread(path, force=True), header.patient_id)
         except Exception as error:
             raise Refusal(
                 "mask_unreadable", f"{path.name}: {type(error).__name__}", "export the structure set again"
             ) from error
 
 
-def _structures(dataset: "Dataset") -> RoiSet[Roi]:
-    drawn = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence", None) or ()}
+def _structures(dataset: "Dataset", patient_id: str) -> RoiSet[Roi]:
+    drawn = [item for item in dataset.get("ROIContourSequence", None) or () if item.get("ContourSequence", None)]
+    lists: defaultdict[int, list[Any]] = defaultdict(list)
+    for item in drawn:
+        lists[int(item.ReferencedROINumber)].append(item.ContourSequence)
+    numbers = Counter(int(item.ROINumber) for item in dataset.StructureSetROISequence)
     rois: list[Roi] = []
     faults: dict[str, str] = {}
     for item in dataset.StructureSetROISequence:
-        name = str(item.get("ROIName", ""))
-        contours = (
-            (drawn[int(item.ROINumber)].get("ContourSequence", None) or ()) if int(item.ROINumber) in drawn else ()
-        )
+        name, number = str(item.get("ROIName", "")), int(item.ROINumber)
         try:
-            points = tuple(_points(contour) for contour in contours or ())
+            if max(numbers[number], len(lists[number])) > 1:
+                raise Refusal("malformed_contour", f"several ROIs have number {number}", "export it again")
+            contours = tuple(_contour(contour) for one in lists[number] for contour in one)
         except Refusal as refusal:
             faults[name] = refusal.code
         else:
-            rois.append(Roi(name, str(item.get("ReferencedFrameOfReferenceUID", "") or ""), points))
-    return RoiSet(tuple(rois), faults, *_referenced_images(dataset, list(drawn.values())))
+            rois.append(Roi(name, str(item.get("ReferencedFrameOfReferenceUID", "") or ""), contours))
+    return RoiSet(tuple(rois), faults, *_referenced_images(dataset, drawn), patient_id)
+
+
+def _contour(contour: "Dataset") -> Contour:
+    kind = str(contour.get("ContourGeometricType", ""))
+    if kind not in {"CLOSED_PLANAR", _XOR}:
+        raise Refusal("unsupported_contour_type", f"contour type {kind}", "draw closed planar contours")
+    return Contour(_points(contour), kind == _XOR, _images(contour))
 
 
 def _points(contour: "Dataset") -> NDArray[np.float64]:
     """Vertices (n, 3) of one contour, mm."""
-    kind = str(contour.get("ContourGeometricType", ""))
-    if kind not in {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}:
-        raise Refusal("unsupported_contour_type", f"contour type {kind}", "draw closed planar contours")
     # pydicom gives a lone coordinate as it is, not as a sequence of one.
     values = np.atleast_1d(np.asarray(contour.get("ContourData", None) or (), dtype=np.float64))
     stated = contour.get("NumberOfContourPoints", None)
@@ -86,10 +113,11 @@ def _referenced_images(dataset: "Dataset", drawn: list[Any]) -> tuple[frozenset[
         for study in frame.get("RTReferencedStudySequence", None) or ()
         for one in study.get("RTReferencedSeriesSequence", None) or ()
     }
-    images = {
-        str(image.ReferencedSOPInstanceUID)
-        for item in drawn
-        for contour in item.get("ContourSequence", None) or ()
-        for image in contour.get("ContourImageSequence", None) or ()
-    }
-    return frozenset(series), frozenset(images)
+    images = (_images(contour) for item in drawn for contour in item.ContourSequence)
+    return frozenset(series - {""}), frozenset[str]().union(*images)
+
+
+def _images(contour: "Dataset") -> frozenset[str]:
+    """UIDs of the images that a contour names; an anonymiser may have emptied them."""
+    named = {str(image.ReferencedSOPInstanceUID) for image in contour.get("ContourImageSequence", None) or ()}
+    return frozenset(named - {""})

@@ -131,13 +131,13 @@ def draft_folder(root: Path) -> Iterator[Path]:
 
 
 def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prepared:
-    """Complete a draft, whose images are already in it, and rename it to its final name.
+    """Complete a draft, whose images are already in it, and put it in the place of what has its final name.
 
     Older caches of the same study are removed: a patient who was withdrawn must not stay on in one of them.
     Returns the cohort as read back, so that first use and reuse see the same arrays.
 
     Raises:
-        Refusal: another intake with other inputs has removed it already.
+        Refusal: what was written cannot be read back.
 
     """
     cohort = prepared.cohort
@@ -155,13 +155,12 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
     (draft / _COHORT).write_text(json.dumps(head, indent=1), encoding="utf-8")
     for path in (*draft.iterdir(), draft):
         _to_disk(path)
-    if read_cache(folder) is None:
-        _remove(folder)
-        draft.rename(folder)
-        _to_disk(folder.parent)
+    _remove(folder)
+    draft.rename(folder)
+    _to_disk(folder.parent)
     stored = read_cache(folder)
     if stored is None:
-        raise Refusal("cannot-prepare", "another intake replaced the cohort meanwhile", "run it again")
+        raise Refusal("cannot-prepare", "the cohort cannot be read back from the work folder", "check that disk")
     for other in folder.parent.iterdir():
         if other != folder and not other.name.startswith(_DRAFT) and _study_name(other) == study.name:
             _remove(other)

@@ -1,14 +1,17 @@
 """The drawn ROIs of a patient's CT, from whichever mask file holds them."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.headers.index import MaskFile
 from fedescc.client.imaging.masks.contours import Drawn, Mask
 from fedescc.client.imaging.masks.labelmap import Label, check_grid
-from fedescc.client.imaging.masks.regions import Region, place
+from fedescc.client.imaging.masks.regions import Region, frame_of_reference, place_on
+from fedescc.client.imaging.masks.roiset import RoiSet
 from fedescc.client.imaging.volumes.series import Series
+from fedescc.client.intake.rois.mask_copies import without_copies, without_same_files
 from fedescc.client.intake.rois.roi_files import Drawing, LabelMap, Wanted, read_drawing, read_label_map
 from fedescc.client.intake.rois.roi_names import RoiNames
 from fedescc.common.errors import Refusal
@@ -30,6 +33,11 @@ class MaskFolder:
         maps: label maps with one.
         unusable: number of structure sets and SEGs that cannot be read.
         nameless: number of those without such an ROI.
+        unclaimed_drawings: number of ``drawings`` whose patient has no image in the export, as where a planning
+            system has identifiers of its own.
+        absent_drawings: number of the other ``drawings`` that name images or a series as their CT of which the export
+            holds none of that patient.
+        unknown_maps: number of label maps that are named like no ROI of the study.
 
     """
 
@@ -38,11 +46,24 @@ class MaskFolder:
     maps: tuple[LabelMap, ...]
     unusable: int
     nameless: int
+    unclaimed_drawings: int
+    absent_drawings: int
+    unknown_maps: int
 
     @property
     def files(self) -> tuple[MaskFile, ...]:
         """The files that hold ROIs of the study."""
         return (*(one.file for one in self.drawings), *(one.file for one in self.maps))
+
+    def unclaimed_maps(self, patient_ids: Collection[str]) -> int:
+        """Number of label maps that lie in no topmost folder named like one of these patients."""
+        return sum(one.patient_id not in patient_ids for one in self.maps)
+
+    def fingerprint(self) -> list[object]:
+        """All that verdicts depend on beside what the files hold, as JSON takes it: file by file, in their order."""
+        drawings = [[*_summary(one.file, one.found), one.names_images] for one in self.drawings]
+        maps = [[one.file.kind, one.file.file, [roi.name for roi in one.rois]] for one in self.maps]
+        return [*drawings, *maps]
 
     def of(self, patient_id: str, series: Iterable[Series]) -> "MaskFolder":
         """The same with one patient's files alone, small enough to be sent to another process.
@@ -73,18 +94,22 @@ class MaskFolder:
         """The ROI on the series' grid: the only one that was drawn on it, and warnings by code.
 
         A structure set or SEG that refers to the series wins over one that only shares its frame of reference; the
-        latter counts only where the export lacks what it was drawn on.
+        latter counts only where it names no images.
 
-        Warning codes: those of ``place``.
+        Warning codes: those of ``place_on``.
 
         Raises:
-            Refusal: no_mask, roi_ambiguous, or what the mask file is refused for.
+            Refusal: no_mask, roi_ambiguous, baseline_roi_on_second_ct (an ROI of the first CT's name was drawn on the
+                second, and no tumour bed: was it meant to be one?), or what the mask file is refused for.
 
         """
         found = self._only(patient_id, Wanted(time_point, second=False), series)
-        if found is None:
-            raise Refusal("no_mask", "no mask was found for a CT", "draw the ROI or correct images.masks")
-        return found
+        if found is not None:
+            return found
+        if time_point == "post" and self._baseline_on(patient_id, series):
+            what = "an ROI on the second CT is named like the first one's"
+            raise Refusal("baseline_roi_on_second_ct", what, "draw tumour_bed, or delete what was drawn there")
+        raise Refusal("no_mask", "no mask was found for a CT", "draw the ROI or correct images.masks")
 
     def read_second(self, patient_id: str, time_point: TimePoint, series: Series) -> Mask | None:
         """The second reader's ROI on the series' grid, for comparison alone; None where there is none.
@@ -107,7 +132,7 @@ class MaskFolder:
         _refuse_faults(faults)
         union: Mask | None = None
         for region in regions:
-            voxels = _place(region, series).voxels
+            voxels = place_on(region, series).voxels
             union = voxels if union is None else union | voxels
         return union
 
@@ -117,7 +142,12 @@ class MaskFolder:
         if count > 1:
             raise Refusal("roi_ambiguous", f"{count} ROIs fit one CT", "keep one a CT, or rename the others")
         _refuse_faults(faults)
-        return _place(regions[0], series) if regions else None
+        return place_on(regions[0], series) if regions else None
+
+    def _baseline_on(self, patient_id: str, series: Series) -> bool:
+        drawings = self._drawings(Wanted("pre", second=False), series)
+        mine = (one for one in self.maps if one.patient_id == patient_id)
+        return any(one.lies_on(series) for one in drawings) or any(one.baseline_in_post(self.names) for one in mine)
 
     def _find(self, patient_id: str, want: Wanted, series: Series) -> tuple[list[Region], list[str]]:
         """The ROIs that were drawn on the series, and codes of those that cannot be used."""
@@ -170,29 +200,37 @@ def read_mask_folder(files: Iterable[MaskFile], roi: Roi, rows: Iterable[DicomRo
 
     """
     names = RoiNames.of(roi)
-    present = {uid for row in rows for uid in (row.series_uid, row.sop_uid) if uid}
+    present: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        present[row.patient] |= {row.series_uid, row.sop_uid} - {""}
     drawings: list[Drawing] = []
     maps: list[LabelMap] = []
-    unusable = nameless = 0
-    for file in files:
+    unusable = nameless = unknown = 0
+    for file in without_same_files(files):
         if file.kind not in {"rtstruct", "seg"}:
             one = read_label_map(file)
             if one.known(names):
                 maps.append(one)
+            else:
+                unknown += 1
         elif (drawing := read_drawing(file, names, present)) is None:
             unusable += 1
         elif drawing.found.rois or drawing.found.faults:
             drawings.append(drawing)
         else:
             nameless += 1
-    return MaskFolder(names, tuple(drawings), tuple(maps), unusable, nameless)
+    drawings = without_copies(drawings)
+    claimed = [one for one in drawings if one.patient in present]
+    absent = sum(one.absent for one in claimed)
+    counts = (unusable, nameless, len(drawings) - len(claimed), absent, unknown)
+    return MaskFolder(names, tuple(drawings), tuple(maps), *counts)
+
+
+def _summary(file: MaskFile, found: RoiSet[Region]) -> list[object]:
+    rois = sorted((roi.name, frame_of_reference(roi)) for roi in found.rois)
+    return [file.kind, rois, sorted(found.series_uids), sorted(found.sop_uids), sorted(found.faults.items())]
 
 
 def _refuse_faults(codes: list[str]) -> None:
     for code in codes:
         raise Refusal(code, "the ROI's contours cannot be used", "draw or export it again")
-
-
-def _place(region: Region, series: Series) -> Drawn:
-    assert series.geometry is not None
-    return place(region, series.geometry, frame_of_reference_uid=series.rows[0].frame_of_reference_uid)

@@ -1,5 +1,6 @@
 """What one mask file of a site holds of the study's ROIs."""
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -23,14 +24,27 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A structure set or DICOM SEG: only the ROIs that the study looks for, and the UIDs that the export holds.
+    """A structure set or DICOM SEG.
 
-    ``patient`` is `DicomRow.patient`.
+    Attributes:
+        file: the file.
+        patient: whose it is, as `DicomRow.patient`.
+        found: only the ROIs that the study looks for, and the UIDs that the export holds of its patient.
+        sop_uid: its own.
+        names_images: whether it names images or a series as its CT, there or not.
+
     """
 
     file: MaskFile
     patient: tuple[str, str] = field(repr=False)
     found: RoiSet[Region]
+    sop_uid: str = field(repr=False)
+    names_images: bool
+
+    @property
+    def absent(self) -> bool:
+        """Whether it was drawn on images none of which is in the export."""
+        return self.names_images and not (self.found.sop_uids or self.found.series_uids)
 
     def wanted(self, names: RoiNames, want: Wanted) -> RoiSet[Region]:
         """The ROIs of this kind."""
@@ -43,10 +57,19 @@ class Drawing:
         return series.uid in self.found.series_uids
 
     def shares_frame(self, series: Series) -> bool:
-        """Whether it may have been drawn on this series, as the export lacks what it names, by frame of reference."""
+        """Whether it may have been drawn on this series by its frame of reference, as it names no images.
+
+        Where it does, and the export lacks them, another series of that frame is not what was drawn on: it may be the
+        CT of a PET/CT, or another breathing phase.
+        """
         frame = series.rows[0].frame_of_reference_uid
-        named = self.found.sop_uids or self.found.series_uids
-        return bool(frame) and not named and frame in {frame_of_reference(roi) for roi in self.found.rois}
+        return bool(frame) and not self.names_images and frame in {frame_of_reference(roi) for roi in self.found.rois}
+
+    def lies_on(self, series: Series) -> bool:
+        """Whether it refers to this series and has an ROI, or one that cannot be used, in its coordinates."""
+        frame = series.rows[0].frame_of_reference_uid
+        frames = {frame_of_reference(roi) for roi in self.found.rois}
+        return self.refers(series) and bool(not frame or self.found.faults or frames & {"", frame})
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,14 @@ class LabelMap:
     def known(self, names: RoiNames) -> bool:
         """Whether the study has a name for it."""
         return any(names.of_region(one.name).roles for one in self.rois) or bool(names.of_file(_stem(self.file)).roles)
+
+    def baseline_in_post(self, names: RoiNames) -> bool:
+        """Whether a file that is named as the second CT's holds a segment that is named as the first CT's ROI."""
+        whole = names.of_file(_stem(self.file))
+        if "pre" in whole.roles or "post" not in whole.roles or whole.second:
+            return False
+        segments = (names.of_region(one.name) for one in self.rois if one.label is not None)
+        return any("pre" in reading.roles and not reading.second for reading in segments)
 
     def wanted(self, names: RoiNames, want: Wanted) -> list[Label]:
         """The ROIs of this kind.
@@ -88,13 +119,13 @@ class LabelMap:
         ]
 
 
-def read_drawing(file: MaskFile, names: RoiNames, present: set[str]) -> Drawing | None:
+def read_drawing(file: MaskFile, names: RoiNames, present: Mapping[tuple[str, str], Set[str]]) -> Drawing | None:
     """The study's ROIs in a structure set or SEG, perhaps none; None where it cannot be read.
 
     Args:
         file: the file.
         names: what the study looks for.
-        present: UIDs of the series and images in the export.
+        present: UIDs of the series and images in the export, by patient.
 
     """
     try:
@@ -103,8 +134,9 @@ def read_drawing(file: MaskFile, names: RoiNames, present: set[str]) -> Drawing 
         return None
     # The other organs' contours would fill the memory.
     wanted = _named(found, names)
-    there = replace(wanted, series_uids=found.series_uids & present, sop_uids=found.sop_uids & present)
-    return Drawing(file, header.patient, there)
+    here = present.get(header.patient, frozenset())
+    there = replace(wanted, series_uids=found.series_uids & here, sop_uids=found.sop_uids & here)
+    return Drawing(file, header.patient, there, header.sop_uid, bool(found.series_uids or found.sop_uids))
 
 
 def read_label_map(file: MaskFile) -> LabelMap:

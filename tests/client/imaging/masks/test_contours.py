@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 from fedescc.client.imaging.headers.index import MaskFile
 from fedescc.client.imaging.masks.contours import Drawn, Mask, drawn, rasterise
 from fedescc.client.imaging.masks.regions import place, read_regions
-from fedescc.client.imaging.masks.structures import Roi, read_structures
+from fedescc.client.imaging.masks.structures import Contour, Roi, read_structures
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.common.errors import Refusal
 
@@ -27,7 +28,7 @@ def contour(points_xy: Any, plane: float, grid: Geometry = GRID) -> np.ndarray:
 
 
 def roi(*contours: np.ndarray, frame: str = "") -> Roi:
-    return Roi("GTV", frame, contours)
+    return Roi("GTV", frame, tuple(Contour(points) for points in contours))
 
 
 def read_roi(path: Path, name: str) -> Mask:
@@ -37,6 +38,29 @@ def read_roi(path: Path, name: str) -> Mask:
         raise Refusal(found.faults[name], name, "")
     (one,) = [one for one in found.rois if one.name == name]
     return rasterise(one, GRID)
+
+
+def outlines(plane: np.ndarray) -> list[list[tuple[float, float]]]:
+    """Closed contours along the borders of a mask's pixels, walked edge by edge with the mask on the left."""
+    ways: dict[tuple[float, float], list[tuple[float, float]]] = {}
+    for y, x in np.argwhere(plane).tolist():
+        corners = [(x - 0.5, y - 0.5), (x + 0.5, y - 0.5), (x + 0.5, y + 0.5), (x - 0.5, y + 0.5)]
+        neighbours = [(y - 1, x), (y, x + 1), (y + 1, x), (y, x - 1)]
+        for k, (row, column) in enumerate(neighbours):
+            within = 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]
+            if not (within and plane[row, column]):
+                ways.setdefault(corners[k], []).append(corners[(k + 1) % 4])
+    found = []
+    while ways:
+        start = at = next(iter(ways))
+        walk = []
+        while not walk or at != start:
+            walk.append(at)
+            at = ways[at].pop()
+            if not ways[walk[-1]]:
+                del ways[walk[-1]]
+        found.append(walk)
+    return found
 
 
 def inside(points_xy: np.ndarray, x: float, y: float) -> bool:
@@ -202,9 +226,131 @@ def test_contours_beside_each_other_and_an_island_in_a_hole() -> None:
     assert not mask[1, 7, 5]
 
 
-def test_the_same_contour_twice_is_nothing() -> None:
-    with pytest.raises(Refusal, match="empty_roi"):
-        rasterise(roi(contour(SQUARE, 1), contour(SQUARE, 1)), GRID)
+@pytest.mark.parametrize(
+    "again",
+    [
+        np.array(SQUARE),
+        np.array(SQUARE[::-1]),
+        np.roll(SQUARE, 1, axis=0),
+        np.array([*SQUARE, SQUARE[0]]),
+        np.add(SQUARE, 0.001),
+        np.round(np.multiply(SQUARE, 0.7), 1) / 0.7,
+    ],
+    ids=["same", "reversed", "other start", "closed", "shifted by a micron", "rounded to 0.1 mm"],
+)
+def test_a_contour_that_is_there_twice_counts_once(again: np.ndarray) -> None:
+    once = rasterise(roi(contour(SQUARE, 1)), GRID)
+    for pair in ((SQUARE, again), (SQUARE, again, again)):
+        np.testing.assert_array_equal(rasterise(roi(*(contour(one, 1) for one in pair)), GRID), once)
+
+
+def test_a_copy_leaves_holes_and_other_slices_alone() -> None:
+    """An export that repeats its last contours."""
+    hole = [(6.5, 5.5), (7.5, 5.5), (7.5, 6.5), (6.5, 6.5)]
+    whole = [contour(SQUARE, 0), contour(SQUARE, 1), contour(hole, 1)]
+    mask = rasterise(roi(*whole), GRID)
+    assert mask.sum() == 25 + 24
+    np.testing.assert_array_equal(rasterise(roi(*whole, whole[2]), GRID), mask)
+    np.testing.assert_array_equal(rasterise(roi(*whole, *whole[::-1]), GRID), mask)
+
+
+def test_contours_that_overlap_in_part_are_refused_unless_the_file_says_exclusive_or() -> None:
+    beside = np.add(SQUARE, [3, 0])
+    with pytest.raises(Refusal, match="contours_overlap"):
+        rasterise(roi(contour(SQUARE, 1), contour(beside, 1)), GRID)
+    assert rasterise(roi(contour(SQUARE, 1), contour(beside, 2)), GRID).sum() == 50
+    either = Roi("GTV", "", tuple(Contour(contour(one, 1), xor=True) for one in (SQUARE, beside)))
+    assert rasterise(either, GRID).sum() == 50 - 2 * 10
+    mixed = Roi("GTV", "", (either.contours[0], Contour(contour(beside, 1))))
+    with pytest.raises(Refusal, match="contours_overlap"):
+        rasterise(mixed, GRID)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=10, max_size=10))
+@settings(max_examples=40, deadline=None)
+def test_outlines_of_any_mask_give_it_back(rows: list[list[bool]]) -> None:
+    """Contours along pixel borders, which touch at corners and nest; also with every contour twice."""
+    plane = np.array(rows)
+    if not plane.any():
+        return
+    drawn = [contour(one, 1) for one in outlines(plane)]
+    expected = np.zeros(GRID.shape_zyx, bool)
+    expected[1, :10, :12] = plane
+    np.testing.assert_array_equal(rasterise(roi(*drawn), GRID), expected)
+    np.testing.assert_array_equal(rasterise(roi(*drawn, *drawn), GRID), expected)
+
+
+SLICES = {"1.0": 0, "1.1": 1, "1.2": 2}
+
+
+@pytest.mark.parametrize("named", [{"1.1"}, {"9.9"}, {"9.9", "1.1"}, {"1.0", "1.1"}, set()])
+def test_a_contour_lies_on_the_slice_that_it_names(named: set[str]) -> None:
+    one = Roi("GTV", "", (Contour(contour(SQUARE, 1), sop_uids=frozenset(named)),))
+    assert rasterise(one, GRID, slices=SLICES).any(axis=(1, 2)).tolist() == [False, True, False]
+
+
+def test_a_contour_that_names_another_slice_is_refused() -> None:
+    shifted = Roi("GTV", "", (Contour(contour(SQUARE, 1), sop_uids=frozenset({"1.2"})),))
+    with pytest.raises(Refusal, match="contour_off_slice"):
+        rasterise(shifted, GRID, slices=SLICES)
+    assert rasterise(shifted, GRID).sum() == 25
+
+
+@pytest.mark.parametrize("gap", [0.4, 0.625, 0.7, 1.25])
+def test_contours_on_slices_whose_positions_are_rounded(gap: float) -> None:
+    """What a CT may be off its grid by, the contours on it may be off by, and their own rounding."""
+    thin = Geometry((60, 20, 24), (gap, 0.8, 0.7), GRID.origin_xyz_mm, IDENTITY)
+    for off in (-0.1004, 0.1004):
+        drawn = [np.add(contour(SQUARE, plane, thin), [0, 0, off]) for plane in range(60)]
+        mask = rasterise(roi(*drawn[1:-1]), thin)
+        assert mask.sum(axis=(1, 2)).tolist() == [0, *[25] * 58, 0]
+    with pytest.raises(Refusal, match="contour_off_slice"):
+        rasterise(roi(np.add(contour(SQUARE, 7, thin), [0, 0, 0.5 * gap])), thin)
+
+
+def test_slices_closer_than_rounding_are_told_apart_or_refused() -> None:
+    thin = Geometry((60, 20, 24), (0.2, 0.8, 0.7), GRID.origin_xyz_mm, IDENTITY)
+    with pytest.raises(Refusal, match="contour_off_slice"):
+        rasterise(roi(np.add(contour(SQUARE, 7, thin), [0, 0, 0.09])), thin)
+
+
+@pytest.mark.parametrize("split", [0, 2, 3])
+def test_two_lists_of_contours_for_one_roi_are_refused(tmp_path: Path, rtstruct: Factory, split: int) -> None:
+    """Two halves or two versions: the file does not say. An empty list is none."""
+    path = rtstruct(tmp_path / "rs", {"GTV": [contour(SQUARE, plane) for plane in range(3)], "Heart": []})
+    data = dcmread(path)
+    whole = list(data.ROIContourSequence[0].ContourSequence)
+    for item, part in zip(data.ROIContourSequence, (whole[:split], whole[split:]), strict=True):
+        item.ReferencedROINumber, item.ContourSequence = 1, part
+    data.save_as(path)
+    if split in {0, 3}:
+        assert read_roi(path, "GTV").sum() == 75
+    else:
+        assert read_structures(path).faults == {"GTV": "malformed_contour"}
+
+
+def test_two_rois_of_one_number_are_refused(tmp_path: Path, rtstruct: Factory) -> None:
+    path = rtstruct(tmp_path / "rs", {"GTV": [contour(SQUARE, 1)], "Heart": [contour(SQUARE, 2)], "Lung": []})
+    data = dcmread(path)
+    data.StructureSetROISequence[1].ROINumber = 1
+    data.save_as(path)
+    found = read_structures(path)
+    assert found.faults == {"GTV": "malformed_contour", "Heart": "malformed_contour"}
+    assert [one.name for one in found.rois] == ["Lung"]
+
+
+def test_what_contours_say_of_themselves(tmp_path: Path, rtstruct: Factory) -> None:
+    xor = (contour(SQUARE, 1), {"ContourGeometricType": "CLOSEDPLANAR_XOR"})
+    path = rtstruct(tmp_path / "rs", {"GTV": [xor, contour(SQUARE, 2)]}, sop_uid="1.8")
+    data = dcmread(path)
+    data.PatientID = "PAT-1"
+    data.ROIContourSequence[0].ContourSequence[1].ContourImageSequence[0].ReferencedSOPInstanceUID = ""
+    data.save_as(path)
+    found = read_structures(path)
+    (one,) = found.rois
+    assert [(c.xor, c.sop_uids) for c in one.contours] == [(True, {"1.8"}), (False, frozenset())]
+    assert (found.sop_uids, found.patient_id) == ({"1.8"}, "PAT-1")
+    assert "PAT-1" not in repr(found)
 
 
 def test_contours_of_a_tilted_ct() -> None:

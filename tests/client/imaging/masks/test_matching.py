@@ -121,13 +121,77 @@ def test_a_segmentation_names_images_before_series(two_series: Path) -> None:
     assert one.series.uid == "1.1"
 
 
-def test_a_segmentation_that_names_nothing_known_goes_by_frame_of_reference(tmp_path: Path, ct_series: Series) -> None:
+def test_a_segmentation_that_names_no_images_goes_by_frame_of_reference(tmp_path: Path, ct_series: Series) -> None:
     ct_series(tmp_path / "before", STORED, SeriesInstanceUID="1.1", FrameOfReferenceUID="2.1")
     ct_series(tmp_path / "after", STORED, SeriesInstanceUID="1.2")
-    write_seg(tmp_path / "seg", ["GTV"], [(1, MASK[1], (-10, -20, 32))], series_uid="8.8")
+    write_seg(tmp_path / "seg", ["GTV"], [(1, MASK[1], (-10, -20, 32))])
     (one,) = matched(tmp_path)
     assert one.series is not None
     assert one.series.uid == "1.2"
+
+
+@pytest.mark.parametrize("frame", ["1.2.3.5", ""])
+@pytest.mark.parametrize("names", [{"series_uid": "8.8"}, {"sop_uid": "9.9"}, {"series_uid": "8.8", "sop_uid": "9.9"}])
+def test_a_mask_whose_own_images_are_absent_has_no_series(
+    tmp_path: Path, ct_series: Series, rtstruct: Structures, names: dict[str, str], frame: str
+) -> None:
+    """The CT beside it has its grid and frame of reference, as the CT of a PET/CT has."""
+    ct_series(tmp_path / "ct", STORED, FrameOfReferenceUID=frame)
+    rtstruct(tmp_path / "rs", {"GTV": [SQUARE]}, frame=frame, **names)
+    named = {"series_uid": names.get("series_uid", ""), "sop_uids": [uid for uid in [names.get("sop_uid")] if uid]}
+    write_seg(tmp_path / "seg", ["GTV"], [(1, MASK[1], (-10, -20, 32))], FrameOfReferenceUID=frame, **named)
+    assert [(mask.reasons, mask.series) for mask in matched(tmp_path)] == [(("no_series",), None)] * 2
+
+
+@pytest.mark.parametrize(
+    ("scan", "drawing", "reasons"),
+    [("P1", "P1", ()), ("P1", "P2", ("no_series",)), ("", "P2", ()), ("P1", "", ())],
+)
+@pytest.mark.parametrize("uid", ["", "1.2.3.4"])
+def test_a_mask_of_another_patient_has_no_series(
+    tmp_path: Path,
+    ct_series: Series,
+    rtstruct: Structures,
+    scan: str,
+    drawing: str,
+    reasons: tuple[str, ...],
+    uid: str,
+) -> None:
+    """Whatever UIDs they share, as where an anonymiser gave all the same."""
+    ct_series(tmp_path / "ct", STORED, PatientID=scan)
+    path = rtstruct(tmp_path / "rs", {"GTV": [SQUARE]}, series_uid=uid)
+    data = pydicom.dcmread(path)
+    data.PatientID = drawing
+    data.save_as(path)
+    write_seg(tmp_path / "seg", ["GTV"], [(1, MASK[1], (-10, -20, 32))], series_uid=uid, PatientID=drawing)
+    assert [mask.reasons for mask in matched(tmp_path)] == [reasons] * 2
+
+
+def test_a_contour_that_names_another_slice_than_it_lies_on_is_refused(two_series: Path, rtstruct: Structures) -> None:
+    """CT and contours in coordinates that differ by a slice."""
+    uids = [str(pydicom.dcmread(two_series / "soft" / f"{k:04}").SOPInstanceUID) for k in (1, 2)]
+    rtstruct(two_series / "right", {"GTV": [SQUARE]}, series_uid="1.1", sop_uid=uids[0])
+    rtstruct(two_series / "shifted", {"GTV": [SQUARE]}, series_uid="1.1", sop_uid=uids[1])
+    assert {mask.file.name: mask.reasons for mask in matched(two_series)} == {
+        "right": (),
+        "shifted": ("contour_off_slice",),
+    }
+
+
+def test_masks_on_a_thin_ct_whose_positions_are_rounded(
+    tmp_path: Path, ct_series: Series, rtstruct: Structures
+) -> None:
+    """Gaps of 0.625 mm, written to 0.1 mm: the CT is accepted, and so is what lies exactly on its slices."""
+    heights = [round(-133.37 + 0.625 * k, 1) for k in range(60)]
+    place = {"per_slice": lambda k: {"ImagePositionPatient": [-10.0, -20.0, heights[k]]}}
+    ct_series(tmp_path / "ct", np.zeros((60, 6, 7), np.uint16), **place)
+    rtstruct(tmp_path / "rs", {"GTV": [np.column_stack([SQUARE[:, :2], [z] * 4]) for z in heights[10:50]]})
+    write_seg(tmp_path / "seg", ["GTV"], [(1, MASK[1], (-10, -20, z)) for z in heights[10:50]])
+    expected = np.zeros((60, 6, 7), bool)
+    expected[10:50] = MASK[1] == 1
+    for mask in matched(tmp_path):
+        assert mask.reasons == ()
+        np.testing.assert_array_equal(mask.voxels, expected)
 
 
 def test_warnings_come_with_the_mask(two_series: Path) -> None:

@@ -104,9 +104,9 @@ def test_a_work_folder_that_cannot_be_written_is_refused(
         pass
 
 
-def test_a_cache_removed_before_it_is_read_back_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_read_back_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedescc.client.intake.disk.cache.read_cache", lambda _: None)
-    with draft_folder(tmp_path) as draft, pytest.raises(Refusal, match="another intake replaced"):
+    with draft_folder(tmp_path) as draft, pytest.raises(Refusal, match="cannot be read back"):
         publish(draft, tmp_path / "x", STUDY, prepared())
 
 
@@ -139,7 +139,7 @@ def test_files_reach_the_disk_before_the_folder_gets_its_name(tmp_path: Path, mo
     assert done[5:] == ["renamed", tmp_path.name]
 
 
-def test_of_two_intakes_at_once_the_first_one_stands(tmp_path: Path) -> None:
+def test_a_cohort_that_is_there_already_is_replaced(tmp_path: Path) -> None:
     with draft_folder(tmp_path) as one, draft_folder(tmp_path) as other:
         publish(one, tmp_path / "x", STUDY, prepared())
         second = publish(other, tmp_path / "x", STUDY, prepared())

@@ -1,5 +1,6 @@
 """The ROI of a CT from label maps and structure sets."""
 
+import json
 import pickle
 import re
 from collections.abc import Callable
@@ -187,7 +188,7 @@ def test_after_treatment_the_roi_is_the_tumour_bed_alone(tmp_path: Path, series:
 def test_a_residual_tumour_is_no_roi_after_treatment(tmp_path: Path, series: Series) -> None:
     """Complete responders would have none, and the outcome would decide who takes part."""
     structure_set(tmp_path / "rt" / "RS.dcm", ("GTV residual",))
-    assert code(tmp_path / "rt", series, "post") == "no_mask"
+    assert code(tmp_path / "rt", series, "post") == "baseline_roi_on_second_ct"
     assert not masks(tmp_path / "rt").drawn("P", "post", series)
 
 
@@ -234,11 +235,114 @@ def test_the_frame_of_reference_serves_where_no_series_is_named(tmp_path: Path, 
     found = masks(tmp_path / "rt")
     np.testing.assert_array_equal(found.read("P", "pre", series).voxels, BOX == 1)
     assert not found.drawn("P", "pre", series)
-    # Also where it names a series that the export does not hold. One that names this series wins over both.
-    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), series_uid="9.9")
-    np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "pre", series).voxels, BOX == 1)
+    # One that names this series wins over it.
     structure_set(tmp_path / "rt" / "RS2.dcm", ("GTV",))
     np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "pre", series).voxels, BOX == 1)
+    assert masks(tmp_path / "rt").absent_drawings == 0
+
+
+def test_what_was_drawn_on_images_that_the_export_lacks_is_counted(tmp_path: Path, series: Series) -> None:
+    """It may have been another phase or the CT of a PET/CT: one frame of reference, other anatomy."""
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), series_uid="9.9")
+    seg(tmp_path / "rt" / "seg.dcm", ("tumour bed",), series_uid="9.8")
+    found = masks(tmp_path / "rt")
+    assert (found.absent_drawings, found.unclaimed_drawings) == (2, 0)
+    assert code(tmp_path / "rt", series, "pre") == code(tmp_path / "rt", series, "post") == "no_mask"
+
+
+def test_a_drawing_of_another_patient_s_images_names_none_of_its_own(
+    tmp_path: Path, series: Series, ct_series: Callable[..., list[Path]]
+) -> None:
+    ct_series(tmp_path / "dicom" / "Q", np.zeros(BOX.shape, np.uint16), SeriesInstanceUID="9.9", PatientID="PAT-2")
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), series_uid="9.9")
+    assert code(tmp_path / "rt", series) == "no_mask"
+    assert masks(tmp_path / "rt").absent_drawings == 1
+
+
+def test_masks_of_nobody_are_counted(tmp_path: Path, series: Series) -> None:
+    """A reader's correction that would go unseen: wrong identifier, folder, letter case or name."""
+    structure_set(tmp_path / "masks" / "RS.dcm", ("tumour bed",), patient="TPS-77")
+    for name in ("P/pst.nii.gz", "p/post.nii.gz", "stranger/pre.nii.gz", "post.nii.gz", "P/pre.nii.gz"):
+        label_map(tmp_path / "masks" / name)
+    found = masks(tmp_path / "masks")
+    assert (found.unclaimed_drawings, found.absent_drawings) == (1, 0)
+    assert (found.unknown_maps, found.unclaimed_maps({"P", "Q"}), found.unclaimed_maps(())) == (1, 3, 4)
+    assert code(tmp_path / "masks", series, "post") == "no_mask"
+
+
+def test_a_baseline_roi_on_the_second_ct_is_refused_where_no_bed_is_drawn(tmp_path: Path, series: Series) -> None:
+    """Residual tumour, or a bed under the wrong name: either way not to be passed over in silence."""
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV", "Heart"))
+    assert code(tmp_path / "rt", series, "post") == "baseline_roi_on_second_ct"
+    data = dcmread(tmp_path / "rt" / "RS.dcm")
+    data.ROIContourSequence[0].ContourSequence[1].NumberOfContourPoints = 5
+    data.save_as(tmp_path / "rt" / "RS.dcm")
+    assert code(tmp_path / "rt", series, "post") == "baseline_roi_on_second_ct"
+    structure_set(tmp_path / "rt" / "bed.dcm", ("tumour_bed",))
+    np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "post", series).voxels, BOX == 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "changes"),
+    [
+        (("GTV_reader2",), {}),
+        (("Heart",), {}),
+        (("GTV",), {"series_uid": ""}),
+        (("GTV",), {"series_uid": "9.9"}),
+        (("GTV",), {"patient": "PAT-2"}),
+        (("GTV",), {"frame": "9.9"}),
+    ],
+)
+def test_what_is_no_baseline_roi_on_the_second_ct(
+    tmp_path: Path, series: Series, names: tuple[str, ...], changes: dict[str, str]
+) -> None:
+    structure_set(tmp_path / "rt" / "RS.dcm", names, **changes)
+    assert code(tmp_path / "rt", series, "post") == "no_mask"
+
+
+def test_the_same_files_in_two_folders_count_once(tmp_path: Path, series: Series) -> None:
+    """The folder of masks is the CT export's, lies in it, or holds it; by another name, too."""
+    structure_set(tmp_path / "dicom" / "P" / "RS.dcm", ("GTV",))
+    label_map(tmp_path / "dicom" / "masks" / "P" / "post.nii.gz")
+    (tmp_path / "again").symlink_to(tmp_path / "dicom" / "masks")
+    rows = index_folder(tmp_path / "dicom").rows
+    for folders in (["dicom", "dicom/masks"], ["dicom/masks", "dicom"], ["dicom", "again"], [".", "dicom/masks"]):
+        files = [file for folder in folders for file in index_folder(tmp_path / folder).masks]
+        found = read_mask_folder(files, ROI, rows)
+        assert len(found.files) == 2
+        np.testing.assert_array_equal(found.read("P", "pre", series).voxels, BOX == 1)
+        np.testing.assert_array_equal(found.read("P", "post", series).voxels, BOX == 1)
+
+
+def test_a_structure_set_that_was_sent_twice_counts_once(tmp_path: Path, series: Series) -> None:
+    path, again = tmp_path / "rt" / "RS.dcm", tmp_path / "rt" / "RS2.dcm"
+    structure_set(path, ("GTV",))
+    again.write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "pre", series).voxels, BOX == 1)
+    data = dcmread(again)
+    data.ROIContourSequence[0].ContourSequence.pop()
+    data.save_as(again)
+    assert code(tmp_path / "rt", series) == "roi_ambiguous"
+
+
+def test_the_fingerprint_follows_what_verdicts_depend_on(
+    tmp_path: Path, series: Series, ct_series: Callable[..., list[Path]]
+) -> None:
+    """A series that arrives later may change what a drawing refers to, though neither file nor candidate changed."""
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), series_uid="9.9")
+    seg(tmp_path / "rt" / "seg.dcm", ("tumour bed",))
+    label_map(tmp_path / "rt" / "P" / "pre.nii.gz")
+
+    def fingerprint() -> str:
+        return json.dumps(masks(tmp_path / "rt").of("P", [series]).fingerprint())
+
+    before = fingerprint()
+    assert before == fingerprint()
+    assert "tumour bed" in before
+    ct_series(tmp_path / "dicom" / "other", np.zeros(BOX.shape, np.uint16), SeriesInstanceUID="9.9")
+    assert fingerprint() != before
+    structure_set(tmp_path / "rt" / "RS.dcm", ("GTV",), patient="PAT-2")
+    assert "GTV" not in fingerprint()
 
 
 def test_the_frame_of_reference_does_not_serve_for_a_drawing_on_another_series_of_the_export(
@@ -331,6 +435,8 @@ def test_a_segmentation_of_another_patient_or_scan_is_not_taken(tmp_path: Path, 
     seg(tmp_path / "rt" / "seg.dcm", ("GTV",), FrameOfReferenceUID="9.9", series_uid="9.8")
     assert code(tmp_path / "rt", series) == "no_mask"
     seg(tmp_path / "rt" / "seg.dcm", ("GTV",), series_uid="9.8")
+    assert code(tmp_path / "rt", series) == "no_mask"
+    seg(tmp_path / "rt" / "seg.dcm", ("GTV",), series_uid="")
     np.testing.assert_array_equal(masks(tmp_path / "rt").read("P", "pre", series).voxels, BOX == 1)
 
 
@@ -370,7 +476,9 @@ def test_a_file_of_slicer_speaks_for_its_only_segment(tmp_path: Path, series: Se
 
 def test_a_residual_tumour_in_a_file_named_post_is_no_tumour_bed(tmp_path: Path, series: Series) -> None:
     seg_nrrd(tmp_path / "masks" / "P" / "post.seg.nrrd", ("GTV", BOX))
-    assert code(tmp_path / "masks", series, "post") == "no_mask"
+    assert code(tmp_path / "masks", series, "post") == "baseline_roi_on_second_ct"
+    with pytest.raises(Refusal, match="no_mask"):
+        masks(tmp_path / "masks").read("Q", "post", series)
     assert code(tmp_path / "masks", series, "pre") == "no_mask"
     seg_nrrd(tmp_path / "masks" / "P" / "post.seg.nrrd", ("GTV", OTHER), ("tumour bed", BOX))
     np.testing.assert_array_equal(masks(tmp_path / "masks").read("P", "post", series).voxels, BOX == 1)
@@ -396,7 +504,7 @@ def test_the_second_reader_s_rois_are_kept_apart(tmp_path: Path, series: Series)
         second = found.read_second("P", point, series)  # type: ignore[arg-type] # both are time points
         np.testing.assert_array_equal(second, BOX == 1)
     np.testing.assert_array_equal(found.read("P", "pre", series).voxels, BOX == 1)
-    assert code(tmp_path / "rt", series, "post") == "no_mask"
+    assert code(tmp_path / "rt", series, "post") == "baseline_roi_on_second_ct"
     seg(tmp_path / "rt" / "seg.dcm", ("GTV R2",))
     with pytest.raises(Refusal, match="roi_ambiguous"):
         masks(tmp_path / "rt").read_second("P", "pre", series)
