@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedescc.common.console import Json, command_line, counting, log, print_json, run_app
+from fedescc.common.errors import Refusal
 
 if TYPE_CHECKING:
     from fedescc.client.intake.intake import IntakeResult
@@ -50,7 +51,7 @@ def intake(
     each: Annotated[bool, typer.Option("--list", help="Also list every patient, for local eyes only.")] = False,
 ) -> None:
     """Read table, CTs and masks, prepare the cohort, and say who is in, who is out and why."""
-    from fedescc.client.intake.intake import run_intake
+    from fedescc.client.intake.intake import examine, run_intake
     from fedescc.client.receiving.arriving import still_arriving
     from fedescc.client.site import read_site
     from fedescc.common.study import read_study
@@ -58,7 +59,14 @@ def intake(
     protocol, hospital = read_study(study), read_site(site)
     if still_arriving(hospital):
         log("note: CTs are still being received; run intake again when they are all there")
-    result = run_intake(hospital, protocol)
+    try:
+        result = run_intake(hospital, protocol)
+    except Refusal as refusal:
+        if refusal.code == "empty-site" and each and not as_json:
+            from fedescc.client.tables import print_patients
+
+            print_patients(examine(hospital, protocol))
+        raise
     if as_json:
         print_json(_summary(result, protocol.name, protocol.sha256, each=each))
         return
@@ -110,7 +118,9 @@ def readers(
     from fedescc.common.study import read_study
 
     pairs = reader_pairs(read_site(site), read_study(study))
-    summary = readers_table([pair.agreement for pair in pairs if pair.agreement is not None])
+    compared = [pair.agreement for pair in pairs if pair.agreement is not None]
+    # Readings that cannot be compared are shown with their codes; only without any is there nothing to show.
+    summary = readers_table(compared) if compared or not pairs else ()
     if as_json:
         listed = [{**pair._asdict(), "agreement": pair.agreement and asdict(pair.agreement)} for pair in pairs]
         print_json({"pairs": listed, "summary": [asdict(row) for row in summary]})

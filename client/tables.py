@@ -1,13 +1,13 @@
 """What the client's commands print for a person."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from fedescc.client.intake.disk.record import notes
+from fedescc.client.intake.disk.record import OverrideEntry, PatientRecord, notes
 from fedescc.client.intake.intake import IntakeResult
 from fedescc.client.intake.rois.readers import ReadersRow
 from fedescc.client.intake.second_reader import Pair
@@ -15,15 +15,11 @@ from fedescc.client.intake.worklist import Todo
 
 
 def print_intake(result: IntakeResult, *, each: bool) -> None:
-    """Counts per reason and per split; with ``each`` also one line a patient, which stays local."""
+    """Splits and findings, and last who is in, who is out and why: counts, with ``each`` also one line a patient.
+
+    The lines stay local.
+    """
     console = Console()
-    if each:
-        console.print(_patients(result))
-    console.print(f"{sum(result.flow.values())} patients in the table")
-    counts = Table("", "patients")
-    for code, count in result.flow.items():
-        counts.add_row(Text(code), str(count))
-    console.print(counts)
     cohort = result.cohort
     splits = Table("split", "patients", "endpoint positive")
     for name in ("train", "validation", "test"):
@@ -31,7 +27,7 @@ def print_intake(result: IntakeResult, *, each: bool) -> None:
         splits.add_row(name, str(len(labels)), str(int(labels.sum())))
     console.print(splits)
     if found := notes(result.records.values()):
-        findings = Table("noted, without excluding", "patients")
+        findings = Table(_folded("noted, without excluding"), "patients")
         for code, count in found.items():
             findings.add_row(Text(code), str(count))
         console.print(findings)
@@ -39,29 +35,49 @@ def print_intake(result: IntakeResult, *, each: bool) -> None:
         console.print(Text(f"note: {warning}"))
     if result.reused:
         console.print("nothing has changed: taken from the cache")
+    console.print(f"{sum(result.flow.values())} patients in the table")
+    counts = Table(_folded(""), "patients")
+    for code, count in result.flow.items():
+        counts.add_row(Text(code), str(count))
+    console.print(counts)
+    if each:
+        print_patients(result)
 
 
-def _patients(result: IntakeResult) -> Table:
-    table = Table("patient", "verdict", "reasons")
+def print_patients(result: IntakeResult) -> None:
+    """Who is in, who is out and why, and what was noted without excluding; for local eyes."""
+    table = Table(_folded("patient"), "verdict", _folded("reasons"), _folded("noted"), show_lines=True)
     for name, codes in result.patients:
-        table.add_row(Text(name), "excluded" if codes else "included", Text(", ".join(codes)))
-    return table
+        record = result.records.get(name, PatientRecord())
+        noted = [*(note for note in record.notes if ":override" not in note), *map(_decision, record.overrides)]
+        table.add_row(Text(name), "excluded" if codes else "included", _lines(codes), _lines(noted))
+    Console().print(table)
+
+
+def _decision(one: OverrideEntry) -> str:
+    return f"{one.note} by {one.reader}{'' if one.used else ' (no effect)'}"
 
 
 def print_worklist(todos: Sequence[Todo]) -> None:
-    """One line a thing to do."""
-    table = Table("patient", "CT", "task", "because of", "folder", "save as")
-    for todo in todos:
-        cells = (todo.patient_id, todo.time_point, todo.task, todo.code, todo.folder, todo.save_as)
-        table.add_row(*map(Text, cells))
+    """One line a thing to do; folder above UID, and what to save above how."""
     console = Console()
-    console.print(table if todos else "nothing is left to do")
+    if not todos:
+        console.print("nothing is left to do")
+        return
+    columns = (_folded("patient"), "CT", _folded("task, because of"), _folded("folder, series"), _folded("save as"))
+    table = Table(*columns, show_lines=True)
+    for todo in todos:
+        because, where = _lines((todo.task, todo.code)), _lines((todo.folder, todo.series_uid))
+        table.add_row(Text(todo.patient_id), todo.time_point, because, where, _lines((todo.save_as, todo.hint)))
+    console.print(table)
 
 
 def print_readers(pairs: Sequence[Pair], summary: Sequence[ReadersRow]) -> None:
     """Each pair of readings, then every measure over all of them."""
     console = Console()
-    each = Table("patient", "CT", "Dice", "surface mm", "HD95 mm", "cm³", "cm³, second", "not compared")
+    each = Table(
+        _folded("patient"), "CT", "Dice", "surface mm", "HD95 mm", "cm³", "cm³, second", _folded("not compared")
+    )
     for pair in pairs:
         one = pair.agreement
         values = (
@@ -71,6 +87,9 @@ def print_readers(pairs: Sequence[Pair], summary: Sequence[ReadersRow]) -> None:
         )
         each.add_row(Text(pair.patient_id), pair.time_point, *map(_cell, values), pair.code)
     console.print(each)
+    if not summary:
+        console.print("none of these can be compared: correct what the codes say")
+        return
     overall = Table("measure", "CTs", "mean", "SD", "least", "largest", "limits of agreement")
     for row in summary:
         limits = "" if row.lower is None else f"{_cell(row.lower)} to {_cell(row.upper)}"
@@ -84,28 +103,27 @@ def print_inspection(found: dict[str, Any]) -> None:
     console = Console()
     console.print(_series(found["series"]))
     if found["masks"]:
-        masks = Table("ROI", "verdict", "voxels", "mean HU", "reasons", title="masks")
+        masks = Table(_folded("ROI"), "verdict", "voxels", "mean HU", _folded("reasons, (warnings)"), title="masks")
         for mask in found["masks"]:
             masks.add_row(
                 Text(str(mask["roi"])),
                 mask["verdict"],
                 _cell(mask["voxels"]),
                 _cell(mask["mean_hu"]),
-                ", ".join(mask["reasons"]),
+                _lines(_codes(mask)),
             )
         console.print(masks)
     if found["rejected_files"]:
-        rejected = Table("file", "reason", title="rejected files")
+        rejected = Table(_folded("file"), "reason", title="rejected files")
         for file in found["rejected_files"]:
             rejected.add_row(Text(file["file"]), file["reason"])
         console.print(rejected)
 
 
 def _series(series: list[dict[str, Any]]) -> Table:
-    table = Table("files", "", "verdict", "z y x, mm", "HU", "series, reasons, (warnings)", title="series")
+    table = Table("files", "", "verdict", "z y x, mm", "HU", _folded("series, reasons, (warnings)"), title="series")
     for one in series:
         hu = one["hu"]
-        codes = [*one["reasons"], *(f"({code})" for code in one["warnings"])]
         shape, spacing = (" ".join(map(_cell, one[key] or ())) for key in ("shape_zyx", "spacing_zyx_mm"))
         table.add_row(
             str(one["files"]),
@@ -113,11 +131,25 @@ def _series(series: list[dict[str, Any]]) -> Table:
             one["verdict"],
             f"{shape}\n{spacing}",
             f"{_cell(hu['min'])} to\n{_cell(hu['max'])}" if hu else "",
-            Text("\n".join([str(one["series_uid"]), *codes]), overflow="fold"),
+            _lines([str(one["series_uid"]), *_codes(one)]),
         )
     for column in table.columns[:5]:
         column.no_wrap = True
     return table
+
+
+def _codes(found: dict[str, Any]) -> list[str]:
+    """Reasons, and in brackets the warnings, which do not refuse."""
+    return [*found["reasons"], *(f"({code})" for code in found.get("warnings", ()))]
+
+
+def _folded(header: str) -> Column:
+    """A column whose long codes, UIDs and paths go on in the next line and are never cut."""
+    return Column(header, overflow="fold")
+
+
+def _lines(texts: Iterable[str]) -> Text:
+    return Text("\n".join(text for text in texts if text))
 
 
 def _cell(value: float | None) -> str:

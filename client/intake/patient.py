@@ -87,7 +87,8 @@ class _Preparation:
     propagated: bool | None = None
 
     def run(self) -> tuple[Part, Tensors | None]:
-        self.notes += [one.note for one in self.task.overrides if one.action == "use_series"]
+        used = (one for one in self.task.overrides if one.time_point in self.task.candidates)
+        self.notes += [one.note for one in used if one.action == "use_series"]
         choice = self._choose()
         scans = {point: _Scan(series, open_volume(series)) for point, series in choice.series.items()}
         self._find_rois(scans)

@@ -139,7 +139,10 @@ def prepare_images(
         store.prune(digests.values())
     scans = {key: parts[key].of(known) if key in parts else known for key, known in export.scans.items()}
     records = {
-        key: patient_record(export.series.get(key, ()), export.candidates[key], parts.get(key)) for key in patients
+        key: patient_record(
+            export.series.get(key, ()), export.candidates[key], parts.get(key), export.overrides.get(row.patient_id, ())
+        )
+        for key, row in patients.items()
     }
     final = not any(part.passing for part in parts.values())
     return PreparedImages(scans, records, export.remarks + _part_remarks(parts.values()), final)

@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 
 from fedescc.client.cli import main
+from fedescc.client.cohort import SiteCohort
+from fedescc.client.intake.disk.record import OverrideEntry, PatientRecord
+from fedescc.client.intake.intake import IntakeResult
+from fedescc.client.intake.worklist import Todo
+from fedescc.client.tables import print_inspection, print_patients, print_worklist
 
 STUDY = """
 format: 1
@@ -194,6 +199,76 @@ def test_worklist_serves_a_site_of_which_nobody_is_eligible(run: Run, folder: Pa
     assert run("intake", *options)[0] == 1
     code, out, _ = run("worklist", *options, "--json")
     assert (code, json.loads(out)["todo"][0]["code"]) == (0, "endpoint_unknown")
+
+
+def plain(out: str) -> str:
+    """What stands in a printed table's cells, the lines of a folded cell joined again: column by column."""
+    rows = [re.split("[│┃]", line)[1:-1] for line in out.splitlines() if re.match("[│┃]", line)]
+    return "\n".join("".join(cell.strip() for cell in column) for column in zip(*rows, strict=True))
+
+
+def test_the_list_ends_with_who_is_in_who_is_out_and_why(run: Run, folder: Path) -> None:
+    _, out, _ = intake(run, folder)
+    assert out.index("endpoint positive") < out.index("4 patients in the table") < out.index("adult:unknown")
+    assert out.strip().splitlines()[-2].startswith("│ adult:unknown")
+    _, out, _ = intake(run, folder, "--list")
+    assert out.index("4 patients in the table") < out.index("P-001")
+    assert "P-004" in out[out.rindex("├") :], "the last line of the last table"
+
+
+def test_with_nobody_eligible_the_list_says_who_is_out_and_why_before_the_refusal(run: Run, folder: Path) -> None:
+    (folder / "clinical.csv").write_text("id,age,outcome\nP-001,61,\nP-002,17,ill\n")
+    code, out, err = intake(run, folder, "--list")
+    assert (code, err.count("[empty-site]"), err.count("\n")) == (1, 1, 1)
+    assert re.search(r"P-001\W+excluded\W+endpoint_unknown", out)
+    assert re.search(r"P-002\W+excluded\W+adult", out)
+    for flags in ((), ("--json",), ("--json", "--list")):
+        code, out, err = intake(run, folder, *flags)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+
+
+RECORD = PatientRecord(
+    notes=("pre:noisy", "pre:override:accept:noisy", "post:override_unused:accept:low_similarity"),
+    overrides=(
+        OverrideEntry("pre:override:accept:noisy", "Dr A", used=True),
+        OverrideEntry("post:override:accept:low_similarity", "Dr B", used=False),
+    ),
+)
+
+
+def test_the_list_shows_what_was_noted_and_who_decided(capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = SiteCohort((), np.zeros(0, np.int8), {}, {}, np.zeros(0, "<U10"), None, None, {"poor_quality_ct": 1})
+    codes = ("poor_quality_ct", "post:registration_little_overlap")
+    print_patients(IntakeResult(nobody, {}, (), (("P-001", codes),), {"P-001": RECORD}, reused=False))
+    shown = plain(capsys.readouterr().out)
+    for text in (*codes, "pre:noisy", "pre:override:accept:noisybyDrA"):
+        assert text in shown.replace(" ", "")
+    assert "lowsimilaritybyDrB(noeffect)" in re.sub("[ _]", "", shown)
+    assert "override_unused" not in shown, "the decision says it"
+
+
+def test_the_printed_worklist_cuts_neither_codes_nor_uids(capsys: pytest.CaptureFixture[str]) -> None:
+    uid = "1.2.840.113619.2.55.3.2831868886.1234567890.1234567890.1234"
+    folder = "2019-0007/STUDY-2019-05-04-CHEST-WITH-CONTRAST/SERIES-0004"
+    save = "2019-0007/pre.nii.gz"
+    todo = Todo(
+        "2019-0007", "pre", "correct_roi", "clinical_unknown_category:neoadjuvant_regimen", uid, folder, save, "hint"
+    )
+    print_worklist([todo])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\u2026" not in out
+    shown = plain(out)
+    for text in todo:
+        assert text in shown
+
+
+def test_inspect_shows_the_warnings_of_masks(capsys: pytest.CaptureFixture[str]) -> None:
+    mask = {"roi": "GTV", "verdict": "accepted", "voxels": 8, "mean_hu": 40.0, "reasons": []}
+    masks = [{**mask, "warnings": ["roi_skips_slices"]}, {**mask, "reasons": ["empty_roi"], "warnings": []}]
+    print_inspection({"series": [], "masks": masks, "rejected_files": []})
+    shown = plain(re.split(r" masks *\n", capsys.readouterr().out)[1])
+    assert "(roi_skips_slices)empty_roi" in shown
 
 
 def test_readers_of_a_study_without_cts_is_refused(run: Run, folder: Path) -> None:

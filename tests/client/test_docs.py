@@ -23,7 +23,7 @@ def explained(repository: Path) -> set[str]:
 
 def raised(folder: Path) -> set[str]:
     """Codes of every ``Refusal(...)`` and ``RejectedFile(...)`` below a folder that are written out in snake_case."""
-    place = {"Refusal": 0, "Truncated": 0, "RejectedFile": 1}
+    place = {"Refusal": 0, "Damaged": 0, "RejectedFile": 1}
     found: set[str] = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

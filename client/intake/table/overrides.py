@@ -4,7 +4,9 @@ The file is CSV with a header line and the columns ``patient_id``, ``time_point`
 and ``reader`` (who decided; further columns are free). Actions:
 
 - ``use_series``: take this series; the value is its Series Instance UID, or its Series Number if only one has it;
-- ``accept``: use the CT in spite of a finding; the value is a code of ``imaging.quality`` or ``low_similarity``;
+- ``accept``: use the CT in spite of a finding; the value is a code of ``imaging.quality`` or ``low_similarity``. What
+  compares the two CTs (``interval_unusual``, ``kernel_differs``, ``enhancement_differs``, ``low_similarity``) is a
+  finding of the post CT;
 - ``refuse_ct``: do not use this CT; the value is empty.
 """
 
@@ -24,17 +26,26 @@ _ACCEPTABLE = frozenset({*get_args(QualityCode), LOW_SIMILARITY})
 
 
 class Override(NamedTuple):
-    """One decision; ``value`` as the module says."""
+    """One decision; ``value`` as the module says. ``reader`` is a name: for the local record alone."""
 
     time_point: TimePoint
     action: Action
     value: str
+    reader: str = ""
 
     @property
     def note(self) -> str:
-        """What the record says of it: never the series' UID."""
+        """What is counted of it: never the series' UID, nor who decided."""
+        return self._note("override")
+
+    @property
+    def unused_note(self) -> str:
+        """What is counted of one that had no effect: the finding was not there, or does not exclude."""
+        return self._note("override_unused")
+
+    def _note(self, word: str) -> str:
         shown = f":{self.value}" if self.action == "accept" else ""
-        return f"{self.time_point}:override:{self.action}{shown}"
+        return f"{self.time_point}:{word}:{self.action}{shown}"
 
 
 Overrides = dict[str, tuple[Override, ...]]
@@ -103,7 +114,8 @@ def _override(path: Path, number: int, cells: dict[str, str]) -> Override:
     }
     if fault := next((text for text, applies in faults.items() if applies), None):
         raise Refusal("invalid-override", f"{path.name}, line {number}: {fault}", "correct the line or remove it")
-    return Override(cells["time_point"], cells["action"], cells["value"])  # type: ignore[arg-type] # checked above
+    point, action, value, reader = (cells[name] for name in _COLUMNS[1:])
+    return Override(point, action, value, reader)  # type: ignore[arg-type] # checked above
 
 
 def _same_question(one: Override, other: Override) -> bool:

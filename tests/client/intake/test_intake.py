@@ -468,7 +468,9 @@ def test_a_changed_mask_or_override_makes_its_part_anew(hospital: Hospital) -> N
     overrides.write_text("patient_id,time_point,action,value,reader\nP1,pre,accept,noisy,A\n")
     result = hospital.intake()
     assert reasons(result) == {}
-    assert not any("noisy" in note for note in result.records["P1"].notes), "nothing was noisy"
+    (entry,) = result.records["P1"].overrides
+    assert (entry.reader, entry.used) == ("A", False)
+    assert "pre:override_unused:accept:noisy" in result.records["P1"].notes, "nothing was noisy"
 
 
 def test_each_series_of_a_patient_is_on_record(hospital: Hospital, ct_series: Factory) -> None:

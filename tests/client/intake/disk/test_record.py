@@ -12,6 +12,7 @@ from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.volumes.series import Series, group_series
 from fedescc.client.intake.disk.parts import Part
 from fedescc.client.intake.disk.record import (
+    OverrideEntry,
     PatientRecord,
     SeriesEntry,
     notes,
@@ -19,6 +20,7 @@ from fedescc.client.intake.disk.record import (
     read_records,
     write_records,
 )
+from fedescc.client.intake.table.overrides import Override
 from fedescc.client.intake.timepoints import Candidates, Rejected
 from fedescc.common.study import TimePoint
 
@@ -67,7 +69,7 @@ def test_every_series_is_told_once(series: Callable[..., Series]) -> None:
         "thin": ("pre", "chosen"),
         "thick": ("pre", "thicker_slices"),
         "post": ("post", "chosen"),
-        "stranger": (None, "no_time_point"),
+        "stranger": (None, "outside_window"),
         "gap": (None, "missing_slices"),
     }
     assert [one.uid for one in record.series] == ["scout", "thin", "thick", "post", "stranger", "gap"]
@@ -86,9 +88,95 @@ def test_without_a_part_candidates_were_not_tried(series: Callable[..., Series])
     }
 
 
+@pytest.mark.parametrize(
+    ("pre", "post", "told"),
+    [
+        ("outside_window", "earlier_study", ("post", "earlier_study")),
+        ("not_chosen_by_reader", "earlier_study", ("post", "earlier_study")),
+        ("refused_by_reader", "corrupt_file", ("post", "corrupt_file")),
+        ("not_chosen_by_reader", "outside_window", ("pre", "not_chosen_by_reader")),
+        ("outside_window", "refused_by_reader", ("post", "refused_by_reader")),
+        ("refused_by_reader", "missing_slices", (None, "missing_slices")),
+        ("missing_slices", "not_chosen_by_reader", (None, "missing_slices")),
+        ("outside_window", "outside_window", (None, "outside_window")),
+        ("no_study_date", "no_study_date", (None, "no_study_date")),
+        ("outside_window", None, (None, "no_time_point")),
+        (None, None, (None, "missing_slices")),
+    ],
+)
+def test_of_two_time_points_the_one_that_tells_more_is_told(
+    series: Callable[..., Series], pre: str | None, post: str | None, told: tuple[TimePoint | None, str]
+) -> None:
+    one = series("one", "missing_slices") if "missing_slices" in {pre, post, told[1]} else series("one")
+    found: dict[TimePoint, Candidates] = {
+        "pre": Candidates("found", rejected=(Rejected(one, pre),) if pre else ()),
+        "post": Candidates("found", rejected=(Rejected(one, post),) if post else ()),
+    }
+    assert codes(patient_record([one], found, None)) == {"one": told}
+
+
+@pytest.mark.parametrize("code", ["not_chosen_by_reader", "refused_by_reader", "earlier_study", "outside_window"])
+@pytest.mark.parametrize("point", ["pre", "post"])
+def test_who_is_a_candidate_is_told_as_one(series: Callable[..., Series], point: TimePoint, code: str) -> None:
+    best, lost = series("best"), series("lost")
+    rejected = (Rejected(best, code), Rejected(lost, code))
+    found: dict[TimePoint, Candidates] = {
+        time_point: Candidates("found", (best, lost)) if time_point == point else Candidates("found", rejected=rejected)
+        for time_point in ("pre", "post")
+    }
+    part = Part(chosen={point: 0}, lost=((point, 1, "shorter"),))
+    assert codes(patient_record([best, lost], found, part)) == {"best": (point, "chosen"), "lost": (point, "shorter")}
+    assert set(codes(patient_record([best, lost], found, None)).values()) == {(point, "not_tried")}
+
+
+FOUND: dict[TimePoint, Candidates] = {"pre": Candidates("found"), "post": Candidates("found")}
+
+
+def decided(part: Part | None, *overrides: Override) -> tuple[tuple[str, ...], list[bool]]:
+    record = patient_record([], FOUND, part, overrides)
+    assert [one.note for one in record.overrides] == [one.note for one in overrides]
+    return record.notes, [one.used for one in record.overrides]
+
+
+def test_a_decision_counts_as_used_where_it_had_an_effect() -> None:
+    noisy, dark = Override("pre", "accept", "noisy", "Dr A"), Override("pre", "accept", "not_enhanced", "Dr A")
+    made = Part(chosen={"pre": 0, "post": 0}, notes=("pre:override:accept:noisy", "pre:noisy"))
+    assert decided(made, noisy, dark) == ((*made.notes, "pre:override_unused:accept:not_enhanced"), [True, False])
+    assert decided(None, noisy) == ((), [False]), "nobody looked, so nothing is said of the finding"
+    assert decided(Part(quality=("reader_died",)), noisy) == ((), [False])
+
+
+def test_a_refused_ct_counts_although_nothing_was_made_of_it() -> None:
+    refused = Override("post", "refuse_ct", "", "Dr B")
+    assert decided(None, refused) == (("post:override:refuse_ct",), [True])
+    (record,) = [patient_record([], {"pre": Candidates("found")}, None, [refused])]
+    assert (record.notes, record.overrides[0].used) == ((), False), "the study has no such CT"
+
+
+def test_a_chosen_series_counts_where_it_was_used() -> None:
+    use = Override("pre", "use_series", "1.2.3", "Dr B")
+    made = Part(chosen={"pre": 0, "post": 0}, notes=("pre:override:use_series",))
+    assert decided(made, use) == (("pre:override:use_series",), [True])
+    assert decided(None, use) == ((), [False])
+
+
+def test_who_decided_is_kept_and_never_counted() -> None:
+    overrides = (Override("post", "refuse_ct", "", "Dr B"), Override("pre", "use_series", "1.2.3", "Dr C"))
+    record = patient_record([], FOUND, None, overrides)
+    assert record.overrides == (
+        OverrideEntry("post:override:refuse_ct", "Dr B", used=True),
+        OverrideEntry("pre:override:use_series", "Dr C", used=False),
+    )
+    assert notes([record]) == {"post:override:refuse_ct": 1}
+
+
 RECORDS = {
     "k1": PatientRecord(
-        ("pre:noisy", "post:noisy"), {"pre.noise_hu": 41.5}, True, (SeriesEntry("pre", "1.2", None, "a/b", "chosen"),)
+        ("pre:noisy", "post:noisy"),
+        {"pre.noise_hu": 41.5},
+        True,
+        (SeriesEntry("pre", "1.2", None, "a/b", "chosen"),),
+        (OverrideEntry("pre:override:accept:noisy", "Dr \u738b", used=True),),
     ),
     "k2": PatientRecord(("pre:noisy",)),
 }

@@ -26,11 +26,11 @@ def test_decisions_by_patient(tmp_path: Path) -> None:
     )
     assert read_overrides(path) == {
         "P1": (
-            Override("pre", "use_series", "1.2.840.1"),
-            Override("pre", "accept", "noisy"),
-            Override("post", "accept", "low_similarity"),
+            Override("pre", "use_series", "1.2.840.1", "Dr A"),
+            Override("pre", "accept", "noisy", "Dr A"),
+            Override("post", "accept", "low_similarity", "Dr A"),
         ),
-        "P2": (Override("post", "refuse_ct", ""),),
+        "P2": (Override("post", "refuse_ct", "", "Dr B"),),
     }
     mine = read_overrides(path)["P1"]
     assert (accepted(mine, "pre"), accepted(mine, "post")) == ({"noisy"}, {"low_similarity"})
@@ -39,12 +39,13 @@ def test_decisions_by_patient(tmp_path: Path) -> None:
 def test_further_columns_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "overrides.csv"
     path.write_text("\ufeffdate,reader,value,action,time_point,patient_id,why\n2024-01-01,A,4,use_series,pre,P1,x\n")
-    assert read_overrides(path) == {"P1": (Override("pre", "use_series", "4"),)}
+    assert read_overrides(path) == {"P1": (Override("pre", "use_series", "4", "A"),)}
 
 
-def test_the_note_never_holds_a_uid() -> None:
-    assert Override("pre", "use_series", "1.2.840.1").note == "pre:override:use_series"
-    assert Override("post", "accept", "noisy").note == "post:override:accept:noisy"
+def test_a_note_holds_neither_a_uid_nor_who_decided() -> None:
+    series, finding = Override("pre", "use_series", "1.2.840.1", "Dr A"), Override("post", "accept", "noisy", "Dr A")
+    assert (series.note, series.unused_note) == ("pre:override:use_series", "pre:override_unused:use_series")
+    assert (finding.note, finding.unused_note) == ("post:override:accept:noisy", "post:override_unused:accept:noisy")
 
 
 @pytest.mark.parametrize(
