@@ -106,7 +106,7 @@ def _decode_rows(
     """The number of its file, and each row."""
     if not columns:
         return [], []
-    numbers, frames, offsets, sop_uids, instances, *position, parts = columns
+    numbers, frames, offsets, sop_uids, instances, times, *position, parts = columns
     if any(len(part) != len(DicomRow._fields) - OWN_FIELDS for part in shared):
         raise ValueError("another kind of row")
     triples = zip(*position, strict=True)
@@ -114,8 +114,8 @@ def _decode_rows(
     if None in position[0]:
         places = (None if triple == _NOWHERE else triple for triple in triples)
     own = zip(
-        repeat(root, len(numbers)), map(names.__getitem__, numbers), frames, offsets, sop_uids, instances, places,
-        strict=True,
+        repeat(root, len(numbers)), map(names.__getitem__, numbers), frames, offsets,
+        sop_uids, instances, times, places, strict=True,
     )  # fmt: skip
     fields = map(add, own, map(shared.__getitem__, parts))
     return numbers, list(map(partial(tuple.__new__, DicomRow), fields))  # twice as fast as DicomRow._make

@@ -5,6 +5,7 @@ the file. Text that depends on the character set is left to pydicom. What the im
 for all images that store the same bytes, and kept once.
 """
 
+import struct
 from collections.abc import Mapping
 from functools import lru_cache
 from math import isfinite
@@ -23,6 +24,7 @@ _ELEMENTS = {
     "SOPInstanceUID": (0x00080018, "UI"),
     "StudyDate": (0x00080020, "DA"),
     "AcquisitionDate": (0x00080022, "DA"),
+    "AcquisitionTime": (0x00080032, "TM"),
     "AccessionNumber": (0x00080050, "SH"),
     "Modality": (0x00080060, "CS"),
     "Manufacturer": (0x00080070, "LO"),
@@ -46,6 +48,10 @@ _ELEMENTS = {
     "ImageOrientationPatient": (0x00200037, "DS"),
     "FrameOfReferenceUID": (0x00200052, "UI"),
     "TemporalPositionIdentifier": (0x00200100, "IS"),
+    "ImagesInAcquisition": (0x00201002, "IS"),
+    "NumberOfSeriesRelatedInstances": (0x00201209, "IS"),
+    "NominalPercentageOfCardiacPhase": (0x00209241, "FL"),
+    "NominalPercentageOfRespiratoryPhase": (0x00209245, "FL"),
     "SamplesPerPixel": (0x00280002, "US"),
     "PhotometricInterpretation": (0x00280004, "CS"),
     "NumberOfFrames": (0x00280008, "IS"),
@@ -66,11 +72,13 @@ WANTED = {tag: tuple(vr.encode() for vr in vrs.split()) for tag, vrs in _ELEMENT
 _ELEMENTS_BY_TAG = dict(_ELEMENTS.values())
 _DECIMAL = frozenset({"DS", "IS"})
 _TEXT = _DECIMAL | {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
-_NOT_SHARED = {"MediaStorageSOPInstanceUID", "SOPInstanceUID", "InstanceNumber", "ImagePositionPatient"}
+_OWN = {"SOPInstanceUID", "InstanceNumber", "AcquisitionTime", "ImagePositionPatient"}
+_NOT_SHARED = _OWN | {"MediaStorageSOPInstanceUID"}
 _SHARED = tuple(keyword for keyword in _ELEMENTS if keyword not in _NOT_SHARED)
 _SHARED_TAGS = tuple(_ELEMENTS[keyword][0] for keyword in _SHARED)
 _PADDING = "\0 \r\n\t"
 _SERIES_KEPT = 512
+_SINGLE = 4  # bytes of one FL
 
 Numbers = tuple[float, ...]
 
@@ -89,10 +97,11 @@ def is_readable(tag: int, representation: str | None) -> bool:
     return representation in (_TEXT if proper in _TEXT else proper.split())
 
 
-def own_fields(stored: Mapping[int, bytes]) -> tuple[str, int | None, Numbers | None]:
-    """``DicomRow``'s sop_uid, instance_number and position, from stored values by tag."""
+def own_fields(stored: Mapping[int, bytes]) -> tuple[str, int | None, str, Numbers | None]:
+    """``DicomRow``'s sop_uid, instance_number, acquisition_time and position, from stored values by tag."""
     uid = _ascii(stored.get(0x00080018, b"")) or _ascii(stored.get(0x00020003, b""))
-    return uid, _integer(stored.get(0x00200013, b"")), _numbers(stored.get(0x00200032, b""), 3)
+    time = _ascii(stored.get(0x00080032, b""))
+    return uid, _integer(stored.get(0x00200013, b"")), time, _numbers(stored.get(0x00200032, b""), 3)
 
 
 def shared_fields(stored: Mapping[int, bytes], syntax: str, *, little: bool, has_pixels: bool) -> tuple[Any, ...]:
@@ -130,6 +139,10 @@ def _shared_fields(stored: tuple[bytes | None, ...], syntax: str, little: bool, 
         integer("SeriesNumber"),
         integer("AcquisitionNumber"),
         integer("TemporalPositionIdentifier"),
+        "",  # only frames have a stack
+        value.phase(),
+        integer("ImagesInAcquisition"),
+        integer("NumberOfSeriesRelatedInstances"),
         value.contrast(),
         text("ConvolutionKernel"),
         number("SliceThickness"),
@@ -191,6 +204,16 @@ class _Values:
         stored = self._stored("PixelPaddingValue")
         signed = self.unsigned("PixelRepresentation") == 1
         return int.from_bytes(stored, self._order, signed=signed) if stored else None
+
+    def phase(self) -> float | None:
+        """Percentage of the cardiac, else of the respiratory cycle; None where neither is a number."""
+        for keyword in ("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"):
+            stored = self._stored(keyword)
+            if len(stored) == _SINGLE:
+                (value,) = struct.unpack("<f" if self._order == "little" else ">f", stored)
+                if isfinite(value):
+                    return float(value)
+        return None
 
     def contrast(self) -> str:
         """The agent's name, or by what else the header says that there was one."""

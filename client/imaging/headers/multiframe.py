@@ -81,11 +81,13 @@ def _items(header: "Dataset", keyword: str) -> list["Dataset"]:
 
 def _row(row: DicomRow, number: int, groups: "_Groups", agent: str) -> DicomRow:
     content, rescale, measures = "FrameContentSequence", "PixelValueTransformationSequence", "PixelMeasuresSequence"
+    acquired = groups.text(content, "FrameAcquisitionDateTime")
     loose = groups.integer("", "AcquisitionNumber"), groups.integer("", "TemporalPositionIdentifier")
     return row._replace(
         frame=number,
         pixel_offset=_offset(row, number),
         instance_number=_first(groups.integer(content, "InStackPositionNumber"), number),
+        acquisition_time=acquired[8:] or groups.text("", "AcquisitionTime") or row.acquisition_time,
         position=groups.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
         orientation=groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6),
         pixel_spacing=groups.numbers(measures, "PixelSpacing", 2),
@@ -94,8 +96,10 @@ def _row(row: DicomRow, number: int, groups: "_Groups", agent: str) -> DicomRow:
         rescale_type=groups.text(rescale, "RescaleType"),
         image_type=_image_type(groups) or row.image_type,
         acquisition_number=_first(groups.integer(content, "FrameAcquisitionNumber"), loose[0], row.acquisition_number),
-        acquisition_date=groups.text(content, "FrameAcquisitionDateTime")[:8] or row.acquisition_date,
+        acquisition_date=acquired[:8] or groups.text("", "AcquisitionDate") or row.acquisition_date,
         temporal_position=_first(groups.integer(content, "TemporalPositionIndex"), loose[1], row.temporal_position),
+        stack_id=groups.text(content, "StackID"),
+        phase_percent=_first(*_phases(groups), row.phase_percent),
         contrast_agent=_contrast(groups, agent or groups.text("", "ContrastBolusAgent") or row.contrast_agent),
         kernel=_kernel(groups) or row.kernel,
         slice_thickness_mm=_first(groups.number(measures, "SliceThickness"), row.slice_thickness_mm),
@@ -130,6 +134,11 @@ def _agent(header: "Dataset") -> str:
 def _contrast(groups: "_Groups", agent: str) -> str:
     """The agent, unless the frame says that none had been given when it was acquired."""
     return "" if groups.text("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered") == "NO" else agent
+
+
+def _phases(groups: "_Groups") -> Iterable[float | None]:
+    for cycle in ("Cardiac", "Respiratory"):
+        yield groups.number(f"{cycle}SynchronizationSequence", f"NominalPercentageOf{cycle}Phase")
 
 
 def _kernel(groups: "_Groups") -> str:

@@ -25,7 +25,7 @@ from fedescc.client.imaging.headers.found import Found
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.headers.walk import Listed, Signature
 
-_FORMAT = 1  # to be raised whenever the same file may give another row
+_FORMAT = 2  # to be raised whenever the same file may give another row
 _VERSION = version("fedescc")
 _WAIT_SECONDS = 10
 _JOURNALS = ("", "-journal", "-wal", "-shm")
@@ -112,6 +112,9 @@ class Store:
                 "SELECT id, digest, content FROM batch ORDER BY id"
             ):
                 self._decode(number, digest, content)
+        except UnicodeDecodeError:  # what a damaged file says is wrong with it
+            self._known, self._sizes = {}, {}
+            return False
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_OURS:
                 raise
@@ -158,7 +161,7 @@ class Store:
         """Do without the store once it fails."""
         try:
             yield
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError, UnicodeDecodeError):
             self._close()
 
     def _close(self) -> None:

@@ -11,6 +11,9 @@ from fedescc.client.imaging.headers.index import RejectedFile
 _DAMAGED = frozenset({"truncated", "unreadable", "zero_filled", "missing_from_media"})
 # No DICOM at all any more, unless they never were: judged by their file name's ending.
 _MAYBE_DAMAGED = frozenset({"empty_file", "not_dicom"})
+# What desktop systems leave in folders; "._IM0001.dcm" beside IM0001.dcm holds what macOS knows of it besides.
+_OF_THE_DESKTOP = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_APPLE_DOUBLE = "._"
 
 
 def damaged_series(series: list[list[DicomRow]], rejected: Iterable[RejectedFile]) -> set[int]:
@@ -36,6 +39,8 @@ def damaged_series(series: list[list[DicomRow]], rejected: Iterable[RejectedFile
             damaged |= by_owner[one.patient_id, one.series_uid]
             continue
         file = PurePosixPath(one.file)
+        if one.reason in _MAYBE_DAMAGED and (file.name in _OF_THE_DESKTOP or file.name.startswith(_APPLE_DOUBLE)):
+            continue
         # Nearly any text file without an ending is no DICOM, an empty one hardly is anything else.
         like_dicom = file.suffix in endings[file.parent] and bool(file.suffix or one.reason == "empty_file")
         if one.reason in _DAMAGED or (one.reason in _MAYBE_DAMAGED and like_dicom):

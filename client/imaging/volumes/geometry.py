@@ -17,10 +17,15 @@ POSITION_REFUSE_MM = 0.1
 DUPLICATE_MM = 1e-2
 # A gap within this fraction of twice, three times ... the usual gap means lost slices rather than uneven ones.
 MISSING_FRACTION = 0.1
-# Direction cosines: difference between slices, or from a unit, orthogonal pair.
+# Direction cosines: difference from a unit, orthogonal pair; the first also between slices.
 ORIENTATION_WARN = 1e-5
 ORIENTATION_REFUSE = 1e-3
+# Between slices: what moves the far corner of the widest field, 0.5 m, by POSITION_REFUSE_MM.
+ORIENTATION_DRIFT_REFUSE = 2e-4
 SPACING_REFUSE_MM = 1e-4
+# Pixels of a micro-CT and of a coarse survey; gaps of the finest and the sparsest series. Beyond, the unit is not mm.
+PIXEL_MM = (0.05, 10.0)
+GAP_MM = (0.05, 50.0)
 # A table that is a little off plumb or an axial series reconstructed along the couch is still axial; a reformat is not.
 AXIAL_WARN_DEG = 0.5
 AXIAL_REFUSE_DEG = 5.0
@@ -113,7 +118,7 @@ def stack_geometry(
     Raises:
         Refusal: too_few_slices, non_finite_geometry, differing_matrix_size, differing_pixel_spacing,
             differing_orientation, invalid_pixel_spacing, invalid_orientation, duplicate_slices, gantry_tilt,
-            excessive_tilt, non_uniform_shear, non_axial, missing_slices or non_uniform_gap.
+            excessive_tilt, non_uniform_shear, non_axial, missing_slices, non_uniform_gap or invalid_slice_gap.
 
     """
     position, orientation, spacing = (np.asarray(v, dtype=np.float64) for v in (positions, orientations, spacings))
@@ -126,6 +131,8 @@ def stack_geometry(
     order = np.argsort(position @ axes[2], kind="stable")
     step, step_warnings = _step(position[order], axes[2], tilt)
     gap = float(np.linalg.norm(step))
+    if not GAP_MM[0] <= gap <= GAP_MM[1]:
+        raise Refusal("invalid_slice_gap", f"slices lie {gap:.4g} mm apart", "export the series again")
     first = position[order[0]]
     geometry = Geometry(
         (len(position), int(rows[0]), int(columns[0])),
@@ -133,8 +140,7 @@ def stack_geometry(
         (float(first[0]), float(first[1]), float(first[2])),
         tuple(float(v) + 0.0 for v in np.stack([axes[0], axes[1], step / gap]).T.ravel()),
     )
-    spread = np.abs(orientation - orientation[0]).max()
-    drift = ("orientation_varies",) if spread > ORIENTATION_WARN else ()
+    drift = ("orientation_varies",) if np.ptp(orientation, axis=0).max() > ORIENTATION_WARN else ()
     return Stack(geometry, tuple(int(i) for i in order), axes_warnings + drift + step_warnings)
 
 
@@ -149,9 +155,11 @@ def _check_alike(orientation: FloatArray, spacing: FloatArray, rows: Sequence[in
         raise Refusal("differing_matrix_size", f"{len(set(zip(rows, columns, strict=True)))} matrix sizes", todo)
     if np.abs(spacing - spacing[0]).max() > SPACING_REFUSE_MM:
         raise Refusal("differing_pixel_spacing", f"pixel spacings from {spacing.min()} to {spacing.max()} mm", todo)
-    if spacing.min() <= 0:
-        raise Refusal("invalid_pixel_spacing", f"pixel spacing {spacing.min()} mm", "export the series again")
-    if np.abs(orientation - orientation[0]).max() > ORIENTATION_REFUSE:
+    if not PIXEL_MM[0] <= spacing.min() <= spacing.max() <= PIXEL_MM[1]:
+        raise Refusal(
+            "invalid_pixel_spacing", f"pixel spacing {spacing.min()} to {spacing.max()} mm", "export the series again"
+        )
+    if np.ptp(orientation, axis=0).max() > ORIENTATION_DRIFT_REFUSE:
         raise Refusal("differing_orientation", "slices of one series are not parallel", todo)
 
 

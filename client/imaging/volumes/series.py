@@ -1,20 +1,31 @@
 """Group indexed images into volumes and say which are axial CT on an exact grid."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.headers.index import RejectedFile
-from fedescc.client.imaging.volumes.copies import without_copies
+from fedescc.client.imaging.volumes.copies import Pair, without_copies
 from fedescc.client.imaging.volumes.damage import damaged_series
 from fedescc.client.imaging.volumes.geometry import Geometry, Tilt, stack_geometry
+from fedescc.client.imaging.volumes.mixing import apart, halves_of_one, mixing_reasons, mixing_warnings
 from fedescc.client.imaging.volumes.reasons import image_reasons, series_warnings, spacing_warnings
-from fedescc.client.imaging.volumes.splitting import alike_in, is_bolus_tracking, series_in, volumes_in
+from fedescc.client.imaging.volumes.splitting import (
+    alike_in,
+    frames_vary,
+    is_bolus_tracking,
+    series_in,
+    volumes_in,
+)
+from fedescc.client.imaging.volumes.wholeness import is_cut, wholeness_warnings
 from fedescc.common.errors import Refusal
 
 DAMAGED_NEARBY = "damaged_files_nearby"
 _SEVERAL, _COPIES, _TRACKING = "several_volumes_in_series", "duplicate_files_dropped", "bolus_tracking"
+_AMBIGUOUS, _APART, _CUT, _FRAMES = "ambiguous_interleave", "separate_scans", "volume_cut", "frame_of_reference_varies"
+
+_UNEVEN = {"missing_slices", "non_uniform_gap"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class Series:
 
     ``uid`` is Series Instance UID (0020,000E), "" where an anonymiser emptied it; a series that held several volumes
     gives several of these with the same ``uid``. ``reasons`` are the codes for which it was refused, explained with
-    those of ``warnings`` in ``reasons.py``. ``copies`` are images that lay in the folder again, byte for byte.
+    those of ``warnings`` in ``reasons.py``. ``copies`` are images that lay in the folder again, pixel for pixel.
     """
 
     uid: str
@@ -49,10 +60,10 @@ def group_series(
 ) -> tuple[Series, ...]:
     """Volumes among the rows, each accepted or refused with reason codes; every row is in exactly one.
 
-    A series is split by class, image type, kernel, frame of reference, matrix, pixel size and orientation. Where
-    slices coincide or interleave it is split by acquisition, image type, time point and thickness, if that parts them.
-    Acquisitions that follow one another stay together: cut apart, each half of a stack with a missing slice could look
-    complete.
+    A series is split by study date, series number, class, image type, kernel, frame of reference, matrix, pixel size
+    and orientation. Where slices coincide or interleave it is split by what belongs to a scan (``telling_labels``), if
+    that parts them. Acquisitions that follow one another stay together: cut apart, each half of a stack with a missing
+    slice could look complete. What is neither surely one volume nor surely several is refused.
 
     Args:
         rows: images of one folder; a multi-frame object as its frames (``frame_rows``).
@@ -76,17 +87,20 @@ def _judge_series(images: list[DicomRow], warnings: tuple[str, ...], tilt: Tilt)
     for part in alike_in(kept):
         if is_bolus_tracking(part):
             volumes.append((part, (_TRACKING,)))
-        else:
-            volumes += [(volume, ()) for volume in volumes_in(part)]
-    several = (_SEVERAL,) if len(volumes) > 1 else ()
-    return [_judge(volume, copies, reasons, several + warnings, tilt) for volume, reasons in volumes]
+            continue
+        parts = volumes_in(part)
+        reasons = (_AMBIGUOUS,) if halves_of_one(parts) else ()
+        volumes += [(volume, reasons) for volume in parts]
+    warnings = ((_SEVERAL,) if len(volumes) > 1 else ()) + warnings + wholeness_warnings(kept)
+    warnings += (_FRAMES,) if frames_vary(kept) else ()
+    return _without_cut([_judge(volume, copies, reasons, warnings, tilt) for volume, reasons in volumes])
 
 
 def _judge(
-    rows: list[DicomRow], copies: list[DicomRow], reasons: tuple[str, ...], warnings: tuple[str, ...], tilt: Tilt
+    rows: list[DicomRow], copies: list[Pair], reasons: tuple[str, ...], warnings: tuple[str, ...], tilt: Tilt
 ) -> Series:
-    images = {(row.sop_uid, row.frame) for row in rows}
-    own = tuple(row for row in copies if (row.sop_uid, row.frame) in images)
+    images = set(map(id, rows))
+    own = tuple(copy for copy, original in copies if id(original) in images)
     reasons = tuple(dict.fromkeys([*(code for row in rows for code in image_reasons(row)), *reasons]))
     warnings = series_warnings(rows) + warnings + ((_COPIES,) if own else ())
     uid, unordered = rows[0].series_uid, tuple(rows)
@@ -102,7 +116,21 @@ def _judge(
             tilt=tilt,
         )
     except Refusal as refusal:
-        return Series(uid, unordered, None, (*reasons, refusal.code), warnings, own)
+        code = _APART if refusal.code in _UNEVEN and apart(rows) else refusal.code
+        return Series(uid, unordered, None, (*reasons, code), warnings, own)
     ordered = tuple(rows[i] for i in stack.order)
-    warnings += stack.warnings + spacing_warnings(ordered, stack.geometry)
+    reasons = tuple(dict.fromkeys([*reasons, *mixing_reasons(ordered)]))
+    warnings += stack.warnings + spacing_warnings(ordered, stack.geometry) + mixing_warnings(ordered)
     return Series(uid, ordered, stack.geometry, reasons, warnings, own)
+
+
+def _without_cut(found: list[Series]) -> list[Series]:
+    """Volumes of one series, those refused of which slices are found among the others, and these with them."""
+    cut: set[int] = set()
+    for number, one in enumerate(found):
+        if one.geometry is None or one.reasons:
+            continue
+        for other, part in enumerate(found):
+            if other != number and _TRACKING not in part.reasons and is_cut(one.rows, one.geometry, part.rows):
+                cut |= {number, other}
+    return [replace(one, reasons=(*one.reasons, _CUT)) if k in cut else one for k, one in enumerate(found)]

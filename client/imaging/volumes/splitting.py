@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.volumes.geometry import DUPLICATE_MM
+from fedescc.client.imaging.volumes.telling import (
+    Labels,
+    Places,
+    along_normal,
+    coincide,
+    interleaved,
+    telling_labels,
+)
 
 # Slices of one series this far from parallel, or whose pixels differ this much in size, belong to different volumes.
 _SPLIT_COSINE = 1e-2
@@ -20,14 +28,8 @@ _TRACKED_PLACES, _TRACKED_PLACES_NAMED, _TRACKED_TIMES = 2, 4, 3
 _TRACKING_NAME = re.compile(r"monitoring|bolus|smart ?prep|sure ?start|tracker|timing", re.IGNORECASE)
 
 Key = Callable[[DicomRow], Hashable]
-# What tells volumes apart that lie in one place. Cut by these wherever they differ, each half of a stack with a missing
-# slice could look complete: acquisitions, say, may follow one another along the patient.
-_TELLING: tuple[Key, ...] = (
-    lambda row: row.acquisition_number,
-    lambda row: row.image_type,
-    lambda row: row.temporal_position,
-)
-_TELLING_IN_ONE_PLACE: tuple[Key, ...] = (*_TELLING, lambda row: row.slice_thickness_mm)
+_KEYS_AT_ONCE = 3  # that volumes are told apart by; more together single out stray images
+_FRAMES_VARY = 3  # images, all with a frame of reference of their own
 
 
 def series_in(rows: Iterable[DicomRow]) -> list[list[DicomRow]]:
@@ -35,27 +37,44 @@ def series_in(rows: Iterable[DicomRow]) -> list[list[DicomRow]]:
     return _partition(sorted(rows, key=lambda row: (row.file, row.frame)), _series_key)
 
 
-def alike_in(rows: Iterable[DicomRow]) -> list[list[DicomRow]]:
-    """Rows of one series that can share a grid: of one kind, reconstruction and matrix, parallel, of one pixel size."""
-    return [part for alike in _partition(rows, _volume_key) for part in _gathered(alike)]
+def alike_in(rows: Sequence[DicomRow]) -> list[list[DicomRow]]:
+    """Rows of one series that can share a grid: of one kind, reconstruction and matrix, parallel, of one pixel size.
+
+    The frame of reference counts too, unless ``frames_vary``.
+    """
+    framed = not frames_vary(rows)
+    parts = _partition(rows, lambda row: (_volume_key(row), row.frame_of_reference_uid if framed else ""))
+    return [part for alike in parts for part in _gathered(alike)]
+
+
+def frames_vary(rows: Sequence[DicomRow]) -> bool:
+    """Whether every image has a frame of reference of its own, which only a faulty anonymiser gives."""
+    frames = {row.frame_of_reference_uid for row in rows}
+    return len(rows) == len(frames) >= _FRAMES_VARY and "" not in frames
 
 
 def volumes_in(rows: list[DicomRow]) -> list[list[DicomRow]]:
     """Volumes among rows that can share a grid.
 
-    They are told apart where two slices coincide, or where one acquisition, image type or time point lies between the
-    slices of another: interleaved, two stacks can look like one evenly spaced one. Rows that cannot be told apart stay
-    together.
+    They are told apart where two slices coincide, or where slices that differ in what belongs to a scan
+    (``telling_labels``) lie between each other: interleaved, two stacks can look like one evenly spaced one. Cut by
+    these wherever they differ, each half of a stack with a missing slice could look complete: acquisitions, say, may
+    follow one another along the patient. Rows that cannot be told apart stay together.
     """
-    along = _along(rows)
-    if along is None or not _tangled(rows, along):
+    along = along_normal(rows)
+    if along is None:
         return [rows]
-    places = dict(zip(map(id, rows), along.tolist(), strict=True))
-    for size in range(1, len(_TELLING_IN_ONE_PLACE) + 1):
-        for keys in combinations(_TELLING_IN_ONE_PLACE, size):
-            groups = _partition(rows, lambda row, keys=keys: tuple(key(row) for key in keys))  # type: ignore[misc]
-            if len(groups) > 1 and not any(_tangled(g, np.array([places[id(row)] for row in g])) for g in groups):
-                return groups
+    telling = telling_labels(rows)
+    everyone = np.arange(len(rows))
+    if not _tangled(everyone, along, telling):
+        return [rows]
+    # Thickness to the last digit tells what lies in one place, and nothing elsewhere.
+    keys = [*telling, [row.slice_thickness_mm for row in rows]]
+    for size in range(1, _KEYS_AT_ONCE + 1):
+        for chosen in combinations(keys, size):
+            groups = _grouped(list(zip(*chosen, strict=True)))
+            if len(groups) > 1 and not any(_tangled(group, along, telling) for group in groups):
+                return [[rows[k] for k in group] for group in groups]
     return [rows]
 
 
@@ -64,7 +83,7 @@ def is_bolus_tracking(rows: Sequence[DicomRow]) -> bool:
 
     Where Series Description (0008,103E) names bolus tracking, any repetition, or a single image, is enough.
     """
-    along = _along(rows)
+    along = along_normal(rows)
     if along is None or rows[0].modality != "CT":
         return False
     places = 1 + int((np.diff(np.sort(along)) >= DUPLICATE_MM).sum())
@@ -89,7 +108,8 @@ def _series_key(row: DicomRow) -> Hashable:
 
 def _volume_key(row: DicomRow) -> Hashable:
     return (
-        (row.modality, row.sop_class, row.image_type[:3], row.frame_of_reference_uid, row.kernel),
+        # Two scans under one series UID have a date or number of their own: the export or an anonymiser is at fault.
+        (row.modality, row.sop_class, row.image_type[:3], row.kernel, row.study_date, row.series_number),
         (row.rows, row.columns, row.samples_per_pixel, row.has_pixels),
     )
 
@@ -115,27 +135,14 @@ def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolera
     return one == other or not max(abs(a - b) for a, b in zip(one, other, strict=True)) >= tolerance
 
 
-def _along(rows: Sequence[DicomRow]) -> NDArray[np.float64] | None:
-    """Places of the slices along the normal, mm; None where they are not all known."""
-    first = rows[0].orientation
-    positions = [row.position for row in rows if row.position is not None]
-    if first is None or len(positions) < len(rows):
-        return None
-    along: NDArray[np.float64] = np.asarray(positions, dtype=np.float64) @ np.cross(first[:3], first[3:])
-    return along if np.isfinite(along).all() else None
+def _grouped(labels: Labels) -> list[NDArray[np.intp]]:
+    groups: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for k, label in enumerate(labels):
+        groups[label].append(k)
+    return [np.array(group) for group in groups.values()]
 
 
-def _tangled(rows: list[DicomRow], along: NDArray[np.float64]) -> bool:
-    """Whether two slices coincide, or images that differ in a telling way lie between each other's slices."""
-    if len(rows) > 1 and np.diff(np.sort(along)).min() < DUPLICATE_MM:
-        return True
-    return any(_interleaved([key(row) for row in rows], along.tolist()) for key in _TELLING)
-
-
-def _interleaved(values: list[Hashable], along: list[float]) -> bool:
-    reach: dict[Hashable, tuple[float, float]] = {}
-    for value, place in zip(values, along, strict=True):
-        low, high = reach.get(value, (place, place))
-        reach[value] = min(low, place), max(high, place)
-    ordered = sorted(reach.values())
-    return any(following[0] < high for (_, high), following in pairwise(ordered))
+def _tangled(group: NDArray[np.intp], along: Places, telling: list[Labels]) -> bool:
+    """Whether two slices of a group coincide, or some that differ in a telling way lie between each other."""
+    places = along[group]
+    return coincide(places) or any(interleaved([labels[k] for k in group], places.tolist()) for labels in telling)

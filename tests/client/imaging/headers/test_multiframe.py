@@ -87,7 +87,8 @@ def test_frame_content_tells_stack_place_time_and_acquisition(tmp_path: Path) ->
                 "InStackPositionNumber": 4 - k,
                 "TemporalPositionIndex": 1 + k % 2,
                 "FrameAcquisitionNumber": 10 + k,
-                "FrameAcquisitionDateTime": "20240131120000",
+                "FrameAcquisitionDateTime": f"202401311200{k:02}.5",
+                "StackID": f"{k // 2}",
             },
             "PlanePositionSequence": {"ImagePositionPatient": [0, 0, k]},
         }
@@ -97,6 +98,20 @@ def test_frame_content_tells_stack_place_time_and_acquisition(tmp_path: Path) ->
     assert [row.temporal_position for row in rows] == [1, 2, 1, 2]
     assert [row.acquisition_number for row in rows] == [10, 11, 12, 13]
     assert {row.acquisition_date for row in rows} == {"20240131"}
+    assert [row.acquisition_time for row in rows] == [f"12000{k}.5" for k in range(4)]
+    assert [row.stack_id for row in rows] == ["0", "0", "1", "1"]
+
+
+@pytest.mark.parametrize("cycle", ["Cardiac", "Respiratory"])
+def test_phase_is_that_of_the_frame(tmp_path: Path, cycle: str) -> None:
+    def phase(k: int) -> Groups:
+        return {
+            f"{cycle}SynchronizationSequence": {f"NominalPercentageOf{cycle}Phase": 10.0 * k},
+            "PlanePositionSequence": {"ImagePositionPatient": [0, 0, k]},
+        }
+
+    rows = rows_of(write_enhanced_ct(tmp_path / "e", STORED, per_frame=phase))
+    assert [row.phase_percent for row in rows] == [0.0, 10.0, 20.0, 30.0]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +162,18 @@ def test_what_a_converter_left_unassigned_is_found(tmp_path: Path) -> None:
             "UnassignedSharedConvertedAttributesSequence": {"ConvolutionKernel": "STANDARD", "KVP": 100},
         },
         per_frame=lambda k: {
-            "UnassignedPerFrameConvertedAttributesSequence": {"AcquisitionNumber": 3 + k, "ContrastBolusAgent": "yes"},
+            "UnassignedPerFrameConvertedAttributesSequence": {
+                "AcquisitionNumber": 3 + k,
+                "ContrastBolusAgent": "yes",
+                "AcquisitionDate": "20240131",
+                "AcquisitionTime": f"12000{k}",
+            },
             "PlanePositionSequence": {"ImagePositionPatient": [0, 0, k]},
         },
     )
     rows = rows_of(path)
     assert [row.acquisition_number for row in rows] == [3, 4]
+    assert [(row.acquisition_date, row.acquisition_time) for row in rows] == [("20240131", f"12000{k}") for k in (0, 1)]
     assert {(row.kernel, row.kvp, row.contrast_agent) for row in rows} == {("STANDARD", 100.0, "yes")}
 
 

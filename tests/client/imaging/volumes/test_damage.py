@@ -39,6 +39,9 @@ def test_a_file_that_names_its_series_concerns_that_one(reason: str) -> None:
         ("c/x.dcm", "truncated", "", set()),
         ("a/x.dcm", "no_pixel_data", "", set()),
         ("a/DICOMDIR", "dicomdir", "", set()),
+        ("a/._x.dcm", "not_dicom", "", set()),
+        ("a/._x.dcm", "empty_file", "", set()),
+        ("a/._x.dcm", "truncated", "", {0, 1, 2}),
     ],
 )
 def test_a_file_that_names_none_may_be_of_any_beside_it(
@@ -51,4 +54,6 @@ def test_empty_files_without_an_ending_count_beside_images_without_one() -> None
     bare: dict[str, Any] = {"series_uid": "1"}
     series = [[BASE._replace(name="a/0001", **bare)]]
     assert damaged_series(series, [RejectedFile("a/0002", "empty_file")]) == {0}
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        assert damaged_series(series, [RejectedFile(f"a/{name}", "empty_file")]) == set()
     assert damaged_series(series, [RejectedFile("a/README", "not_dicom")]) == set()

@@ -1,5 +1,7 @@
 """Grids from positions and orientations."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -341,8 +343,39 @@ def physical_grid(image: sitk.Image) -> np.ndarray:
 
 @given(st.permutations(range(5)))
 def test_a_drifting_orientation_gives_one_grid_in_any_order_and_a_warning(permutation: list[int]) -> None:
-    angles_rad = np.array([-2e-4, -1e-4, 0, 1e-4, 2e-4])[permutation]
+    angles_rad = np.array([-8e-5, -4e-5, 0, 4e-5, 8e-5])[permutation]
     orientations = [(np.cos(a), np.sin(a), 0.0, -np.sin(a), np.cos(a), 0.0) for a in angles_rad]
     geometry, _, warnings = stack_geometry(line(5)[permutation], orientations, [(1, 1)] * 5, [4] * 5, [4] * 5)
     assert geometry.direction == pytest.approx((1, 0, 0, 0, 1, 0, 0, 0, 1), abs=1e-7)
     assert warnings == ("orientation_varies",)
+
+
+@given(st.permutations(range(3)))
+def test_a_drift_that_moves_a_corner_by_a_tenth_of_a_millimetre_is_refused_in_any_order(permutation: list[int]) -> None:
+    """Over a field of 0.5 m; half of it is a warning."""
+    for angle, code in ((2.1e-4, "differing_orientation"), (1.0e-4, None)):
+        angles_rad = np.array([0, angle / 2, angle])[permutation]
+        orientations = [(np.cos(a), np.sin(a), 0.0, -np.sin(a), np.cos(a), 0.0) for a in angles_rad]
+        assert refused(line(3)[permutation], orientations) == code
+
+
+@pytest.mark.parametrize("spacing", [(800.0, 700.0), (8e-4, 7e-4), (0.8, 11.0), (0.04, 0.8), (-0.8, 0.7), (0.0, 0.7)])
+def test_pixels_in_another_unit_are_refused(spacing: tuple[float, float]) -> None:
+    assert refused(line(3), spacing=spacing) == "invalid_pixel_spacing"
+
+
+@pytest.mark.parametrize(
+    ("gap", "code"), [(0.04, "invalid_slice_gap"), (0.05, None), (50, None), (51, "invalid_slice_gap")]
+)
+def test_gaps_in_another_unit_are_refused(gap: float, code: str | None) -> None:
+    assert refused(line(3, gap)) == code
+
+
+def refused(
+    positions: np.ndarray, orientations: Any = ((1, 0, 0, 0, 1, 0),) * 3, spacing: tuple[float, float] = (1, 1)
+) -> str | None:
+    try:
+        stack_geometry(positions, orientations, [spacing] * 3, [4] * 3, [4] * 3)
+    except Refusal as refusal:
+        return refusal.code
+    return None

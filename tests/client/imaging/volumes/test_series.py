@@ -67,7 +67,7 @@ def test_thick_overlapping_slices_are_accepted(tmp_path: Path, ct_series: Factor
 
 def test_missing_and_duplicate_slices_are_refused(tmp_path: Path, ct_series: Factory) -> None:
     paths = ct_series(tmp_path, PIXELS)
-    ct_series(tmp_path, PIXELS[:1], names=["again"])
+    ct_series(tmp_path, PIXELS[:1] + 1, names=["again"])
     assert only(tmp_path).reasons == ("duplicate_slices",)
     (tmp_path / "again").unlink()
     paths[1].unlink()
@@ -273,7 +273,7 @@ def test_doubts_from_numbers_are_warned_of(tmp_path: Path, ct_series: Factory, t
 
 
 def test_every_second_slice_lost_is_warned_of(tmp_path: Path, ct_series: Factory) -> None:
-    paths = ct_series(tmp_path, np.zeros((8, 4, 5), np.uint16), per_slice=lambda k: {"InstanceNumber": 20 - k})
+    paths = ct_series(tmp_path, np.zeros((8, 4, 5), np.uint16), per_slice=lambda k: {"InstanceNumber": 7 - k})
     assert only(tmp_path).warnings == ()
     for path in paths[1::2]:
         path.unlink()
@@ -324,3 +324,139 @@ def test_multi_frame_object_that_was_not_taken_apart_is_refused(tmp_path: Path) 
     row = read_header(str(tmp_path), write_enhanced_ct(tmp_path / "e", PIXELS).name)
     (series,) = group_series([row])
     assert "multi_frame" in series.reasons
+
+
+EIGHT = np.arange(8 * 20, dtype=np.uint16).reshape(8, 4, 5)
+EVEN_ODD = {"AcquisitionDate": ("20240101", "20240401"), "KVP": (80, 140), "ContrastBolusAgent": ("", "IOHEXOL")}
+
+
+def halves(keyword: str, values: tuple[Any, Any]) -> Callable[[int], dict[str, Any]]:
+    """Slices 0 to 3 of one scan, 4 to 7 of another, each numbered from 1."""
+    return lambda k: {keyword: values[k // 4], "InstanceNumber": 1 + k % 4}
+
+
+@pytest.mark.parametrize("keyword", EVEN_ODD)
+def test_scans_between_each_others_slices_never_make_one_thin_volume(
+    tmp_path: Path, ct_series: Factory, keyword: str
+) -> None:
+    for k, name in enumerate("ab"):
+        tags = {keyword: EVEN_ODD[keyword][k]}
+        ct_series(tmp_path / name, EIGHT[k::2], origin=(-10, -20, 30 + k), SliceThickness=2, **tags)
+    assert [one.geometry.spacing_zyx_mm[0] for one in volumes(tmp_path) if one.geometry] == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("keyword", EVEN_ODD)
+def test_scans_that_abut_are_refused(tmp_path: Path, ct_series: Factory, keyword: str) -> None:
+    ct_series(tmp_path, EIGHT, per_slice=halves(keyword, EVEN_ODD[keyword]))
+    assert only(tmp_path).reasons == ("mixed_volume",)
+
+
+def test_repeated_numbers_between_each_other_are_refused(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, EIGHT, per_slice=lambda k: {"InstanceNumber": 1 + k // 2})
+    assert (only(tmp_path).reasons, only(tmp_path).warnings) == (
+        ("ambiguous_interleave",),
+        ("instance_numbers_repeat",),
+    )
+
+
+def test_every_second_slice_under_another_acquisition_is_no_volume(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, EIGHT, per_slice=lambda k: {"InstanceNumber": 1 + k, "AcquisitionNumber": k % 2})
+    assert [one.reasons for one in volumes(tmp_path)] == [("ambiguous_interleave",)] * 2
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]},
+        {"ConvolutionKernel": "B30f 1"},
+        {"FrameOfReferenceUID": ""},
+        {"SeriesNumber": 9},
+        {"StudyDate": "20240101"},
+        {"PixelSpacing": [0.9, 0.9]},
+        {"PixelSpacing": None},
+        {"ImageOrientationPatient": None},
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_volume_that_a_tag_cuts_is_refused_whole(
+    tmp_path: Path, ct_series: Factory, tags: dict[str, Any], first: bool
+) -> None:
+    ct_series(tmp_path, EIGHT, per_slice=lambda k: tags if (k < 2 if first else k > 5) else {})
+    parts = volumes(tmp_path)
+    assert len(parts) == 2
+    assert all("volume_cut" in part.reasons for part in parts)
+
+
+def test_a_second_reconstruction_that_reaches_further_cuts_nothing(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path / "soft", EIGHT[:6], ConvolutionKernel="B30f")
+    ct_series(tmp_path / "lung", EIGHT, ConvolutionKernel="B70f")
+    assert [one.verdict for one in volumes(tmp_path)] == ["accepted"] * 2
+
+
+@pytest.mark.parametrize(
+    ("origins", "found"),
+    [
+        ((30.0, 50.0), [("refused", 8, ("separate_scans",))]),
+        ((30.0, 40.0), [("refused", 8, ("missing_slices",))]),
+        ((30.0, 38.0), [("accepted", 8, ())]),
+        ((30.0, 35.0), [("accepted", 4, ())] * 2),
+    ],
+)
+def test_chest_and_abdomen(
+    tmp_path: Path, ct_series: Factory, origins: tuple[float, float], found: list[tuple[str, int, tuple[str, ...]]]
+) -> None:
+    """Scanned one after the other: with a gap, with what may be a lost slice, without a gap, overlapping."""
+    for k, z in enumerate(origins):
+        ct_series(tmp_path / f"{k}", EIGHT[4 * k : 4 * k + 4], origin=(-10, -20, z), AcquisitionNumber=k)
+    assert [(one.verdict, len(one.rows), one.reasons) for one in volumes(tmp_path)] == found
+
+
+@pytest.mark.parametrize("keyword", ["SeriesDescription", "NominalPercentageOfCardiacPhase"])
+def test_phases_are_told_apart_by_what_names_them(tmp_path: Path, ct_series: Factory, keyword: str) -> None:
+    for phase in (0, 30, 60):
+        value = f"{phase} %" if keyword == "SeriesDescription" else float(phase)
+        ct_series(tmp_path / f"{phase}", PIXELS + phase, **{keyword: value})
+    assert [(one.verdict, len(one.rows)) for one in volumes(tmp_path)] == [("accepted", 4)] * 3
+
+
+def test_a_frame_of_reference_for_every_image_is_warned_of(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, PIXELS, per_slice=lambda k: {"FrameOfReferenceUID": f"1.2.{k}"})
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", ("frame_of_reference_varies",))
+
+
+def test_lost_ends_are_warned_of(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, PIXELS, per_slice=lambda k: {"InstanceNumber": k + 6}, ImagesInAcquisition=9)
+    assert only(tmp_path).verdict == "accepted"
+    assert only(tmp_path).warnings == ("fewer_images_than_stated", "instance_numbers_start_late")
+
+
+def test_an_export_sent_again_under_new_uids_is_one_volume(tmp_path: Path, ct_series: Factory) -> None:
+    for name in "ab":
+        ct_series(tmp_path / name, EIGHT)
+    assert (only(tmp_path).verdict, only(tmp_path).warnings) == ("accepted", ("duplicate_files_dropped",))
+    assert {row.path.parent.name for row in only(tmp_path).copies} == {"b"}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda half: {"FrameContentSequence": {"StackID": str(half)}},
+        lambda half: {"FrameContentSequence": {"FrameAcquisitionDateTime": f"20240101101{half}00"}},
+        lambda half: {"CTXRayDetailsSequence": {"KVP": 80.0 + 60 * half}},
+        lambda half: {"ContrastBolusUsageSequence": {"ContrastBolusAgentAdministered": ("NO", "YES")[half]}},
+    ],
+)
+def test_frames_of_two_scans_by_turns_are_no_volume(tmp_path: Path, own: Callable[[int], Groups]) -> None:
+    rows = frames(tmp_path / "e", EIGHT, per_frame=lambda k: own(k % 2), ContrastBolusAgent="IOHEXOL")
+    assert all(part.reasons == ("ambiguous_interleave",) for part in group_series(rows))
+
+
+def test_stacks_numbered_each_on_its_own_are_parted(tmp_path: Path) -> None:
+    def turns(k: int) -> Groups:
+        return {"FrameContentSequence": {"StackID": str(k % 2), "InStackPositionNumber": 1 + k // 2}}
+
+    parts = group_series(frames(tmp_path / "e", EIGHT, per_frame=turns))
+    assert [(part.verdict, [row.frame for row in part.rows]) for part in parts] == [
+        ("accepted", [1, 3, 5, 7]),
+        ("accepted", [2, 4, 6, 8]),
+    ]

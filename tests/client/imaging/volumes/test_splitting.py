@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedescc.client.imaging.headers.header import DicomRow
-from fedescc.client.imaging.volumes.splitting import alike_in, is_bolus_tracking, series_in, volumes_in
+from fedescc.client.imaging.volumes.splitting import (
+    alike_in,
+    frames_vary,
+    is_bolus_tracking,
+    series_in,
+    volumes_in,
+)
 
 BASE = DicomRow(**dict.fromkeys(DicomRow._fields, ""))._replace(  # type: ignore[arg-type]
     root="/x",
@@ -19,6 +25,7 @@ BASE = DicomRow(**dict.fromkeys(DicomRow._fields, ""))._replace(  # type: ignore
     acquisition_number=1,
     temporal_position=None,
     slice_thickness_mm=2.0,
+    kvp=None,
     rows=4,
     columns=5,
     samples_per_pixel=1,
@@ -54,6 +61,18 @@ def test_acquisitions_one_after_another_stay_together() -> None:
         ("temporal_position", (1, 2)),
         ("image_type", (("ORIGINAL", "PRIMARY", "AXIAL", "A"), ("ORIGINAL", "PRIMARY", "AXIAL", "B"))),
         ("kernel", ("B30f", "B70f")),
+        ("study_date", ("20240101", "20240401")),
+        ("acquisition_date", ("20240101", "20240401")),
+        ("series_number", (2, 3)),
+        ("series_description", ("arterial", "venous")),
+        ("contrast_agent", ("", "IOHEXOL")),
+        ("kvp", (80.0, 140.0)),
+        ("manufacturer", ("GE", "SIEMENS")),
+        ("accession_number", ("1", "2")),
+        ("stack_id", ("1", "2")),
+        ("phase_percent", (30.0, 70.0)),
+        ("acquisition_time", ("101010", "101110")),
+        ("slice_thickness_mm", (2.0, 3.0)),
     ],
 )
 @pytest.mark.parametrize("offset", [0.0, 0.005, 1.0, 0.7])
@@ -84,6 +103,16 @@ def test_four_volumes_that_no_single_tag_tells_apart() -> None:
     assert split(rows) == [[0, 2, 4]] * 4
 
 
+def test_a_frame_of_reference_for_every_image_parts_nothing() -> None:
+    rows = [row._replace(frame_of_reference_uid=f"1.{k}") for k, row in enumerate(stack([0, 2, 4]))]
+    assert (frames_vary(rows), split(rows)) == (True, [[0, 2, 4]])
+    two = [row._replace(frame_of_reference_uid=f"1.{k % 2}") for k, row in enumerate(stack([0, 2, 4]))]
+    assert (frames_vary(two), split(two)) == (False, [[0, 4], [2]])
+    emptied = [rows[0]._replace(frame_of_reference_uid=""), *rows[1:]]
+    assert not frames_vary(emptied)
+    assert not frames_vary(rows[:2])
+
+
 def test_what_no_tag_tells_apart_stays_together() -> None:
     assert split(stack([0, 2, 4]) + stack([0, 2, 4])) == [[0, 0, 2, 2, 4, 4]]
 
@@ -100,6 +129,8 @@ def test_what_no_tag_tells_apart_stays_together() -> None:
         {"orientation": None},
         {"has_pixels": False},
         {"kernel": "B70f"},
+        {"study_date": "20240401"},
+        {"series_number": 3},
     ],
 )
 def test_what_cannot_share_a_grid_is_apart(other: dict[str, Any]) -> None:
