@@ -18,3 +18,12 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Make sure that a file, or a folder's list of names, survives a loss of power: fsync of a file covers no name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

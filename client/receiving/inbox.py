@@ -15,6 +15,7 @@ from fedescc.client.receiving.options import Limits
 from fedescc.client.receiving.spool import SUFFIX, Spool
 from fedescc.client.site import SiteFile
 from fedescc.common.errors import Refusal
+from fedescc.common.files import flush_to_disk
 
 _NAME_DIGITS = 32  # 128 bits: no two UIDs of a hospital meet by chance
 _STUDY_PREFIX = "received-"
@@ -96,7 +97,7 @@ class Inbox:
                 )
             _make_folders(folder, self._images)
             path.rename(folder / kept.name)
-            _sync(folder)
+            flush_to_disk(folder)
             self._kept[instance] = str(folder)
         return "received"
 
@@ -179,13 +180,4 @@ def _make_folders(folder: Path, root: Path) -> None:
         if folder.parent != root:
             _make_folders(folder.parent, root)
         folder.mkdir(mode=0o700)
-        _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Put a folder's list of names on disk (fsync of a file does not cover its name)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_to_disk(folder.parent)

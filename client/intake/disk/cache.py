@@ -7,7 +7,6 @@ Identifiers, dates, UIDs and file names never enter it; patients are named by sa
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ from fedescc.client.cohort import SiteCohort
 from fedescc.client.imaging.headers.walk import list_files
 from fedescc.client.site import SiteFile
 from fedescc.common.errors import Refusal
+from fedescc.common.files import flush_to_disk
 from fedescc.common.study import Study
 
 IMAGES = "images.npy"
@@ -154,10 +154,10 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
     }
     (draft / _COHORT).write_text(json.dumps(head, indent=1), encoding="utf-8")
     for path in (*draft.iterdir(), draft):
-        _to_disk(path)
+        flush_to_disk(path)
     _remove(folder)
     draft.rename(folder)
-    _to_disk(folder.parent)
+    flush_to_disk(folder.parent)
     stored = read_cache(folder)
     if stored is None:
         raise Refusal("cannot-prepare", "the cohort cannot be read back from the work folder", "check that disk")
@@ -194,15 +194,6 @@ def _read_head(folder: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    """Make sure that a file, or a folder's list of names, survives a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cohort(head: dict[str, Any], arrays: dict[str, NDArray[Any]], images: dict[str, NDArray[Any]]) -> SiteCohort:

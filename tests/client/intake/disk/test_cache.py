@@ -130,7 +130,7 @@ def test_one_changed_bit_of_an_array_counts_as_damage(tmp_path: Path, name: str)
 
 def test_files_reach_the_disk_before_the_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr("fedescc.client.intake.disk.cache._to_disk", lambda path: done.append(path.name))
+    monkeypatch.setattr("fedescc.client.intake.disk.cache.flush_to_disk", lambda path: done.append(path.name))
     rename = Path.rename
     monkeypatch.setattr(Path, "rename", lambda self, to: (done.append("renamed"), rename(self, to))[1])
     store(tmp_path, "x", images=True)
