@@ -102,6 +102,7 @@ def _mask_entry(mask: MatchedMask) -> dict[str, Any]:
         "series_uid": mask.series.uid if mask.series else None,
         "verdict": "refused" if mask.reasons else "accepted",
         "reasons": list(mask.reasons),
+        "warnings": list(mask.warnings),
         "voxels": int(mask.voxels.sum()) if mask.voxels is not None else None,
         "mean_hu": _mean_hu(mask),
     }

@@ -1,8 +1,10 @@
 """What one file of an export is."""
 
+from io import FileIO
+
 from fedescc.client.imaging.headers.dicomdir import read_references
 from fedescc.client.imaging.headers.found import Found, MaskFile, MaskKind, RejectedFile
-from fedescc.client.imaging.headers.header import DicomRow, Truncated, printable, read_header
+from fedescc.client.imaging.headers.header import Damaged, DicomRow, printable, read_header
 from fedescc.client.imaging.headers.multiframe import MULTIFRAME_CT, frame_rows
 from fedescc.common.errors import Refusal
 
@@ -22,6 +24,9 @@ _MASK_OBJECTS: dict[str, MaskKind] = {
     "SEG": "seg",
 }
 _DICOMDIR = "1.2.840.10008.1.3.10"
+# What operating systems leave in folders; macOS also keeps beside any file, as ._NAME, what the disk cannot hold.
+_SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+_APPLE_DOUBLE, _APPLE_DOUBLE_START = "._", b"\0\x05\x16\x07"
 
 
 def classify(root: str, name: str) -> tuple[Found, ...]:
@@ -36,14 +41,24 @@ def classify(root: str, name: str) -> tuple[Found, ...]:
 
     """
     file = printable(name)
+    if _is_system_file(root, name):
+        return (RejectedFile(file, "system_file"),)
     if file.lower().endswith(_MASK_ENDINGS):
         return (MaskFile(root, name, next(kind for end, kind in _MASK_SUFFIXES.items() if file.lower().endswith(end))),)
     try:
         return _classify_dicom(read_header(root, name))
-    except Truncated as refusal:
+    except Damaged as refusal:
         return (RejectedFile(file, refusal.code, refusal.row.patient_id, refusal.row.series_uid),)
     except Refusal as refusal:
         return (RejectedFile(file, refusal.code),)
+
+
+def _is_system_file(root: str, name: str) -> bool:
+    base = name.rpartition("/")[2]
+    if not base.startswith(_APPLE_DOUBLE):
+        return base.lower() in _SYSTEM_FILES
+    with FileIO(f"{root}/{name}") as file:
+        return file.read(len(_APPLE_DOUBLE_START)) == _APPLE_DOUBLE_START
 
 
 def _classify_dicom(row: DicomRow) -> tuple[Found, ...]:

@@ -14,16 +14,17 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
+NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
 TRANSFER_SYNTAX = 0x00020010
 PIXEL_DATA = 0x7FE00010
 PIXEL_ELEMENTS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
 # JPEG, JPEG-LS, JPEG 2000, HTJ2K and RLE: explicit VR little endian around encapsulated pixels (PS3.5 A.4).
-_ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.\d+|5)")
+ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.\d+|5)")
 _META_START = 132
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # Value representation -> whether its length takes 4 bytes, after 2 reserved ones (PS3.5 7.1.2).
-_LONG = dict.fromkeys(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split(), False)
-_LONG |= dict.fromkeys(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split(), True)
+LONG_LENGTHS = dict.fromkeys(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split(), False)
+LONG_LENGTHS |= dict.fromkeys(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split(), True)
 # pydicom refuses or guesses at other names of a character set.
 CHARACTER_SET = 0x00080005
 _CHARACTER_SETS = re.compile(rb"[A-Z0-9_ \\]*")
@@ -45,6 +46,7 @@ class Header(NamedTuple):
         pixels: start and length of the value of Pixel Data (7FE0,0010); None where there is none.
         cut: whether an element before the pixels reaches beyond the end of the file.
         inflated: whether the file is deflated, so that ``pixels`` is no place in it.
+        repeated: whether an element asked for comes twice; which of its values was meant cannot be known.
 
     """
 
@@ -54,6 +56,7 @@ class Header(NamedTuple):
     pixels: tuple[int, int] | None
     cut: bool = False
     inflated: bool = False
+    repeated: bool = False
 
 
 class _Order(NamedTuple):
@@ -99,7 +102,7 @@ def scan(data: bytes, size: int, wanted: Wanted) -> Header | None:
         syntax = walker.stored.get(TRANSFER_SYNTAX, b"").rstrip(b"\0").decode("ascii", errors="replace")
         if syntax == IMPLICIT_LITTLE:
             walker.implicit(start)
-        elif syntax in {EXPLICIT_LITTLE, EXPLICIT_BIG} or _ENCAPSULATED.fullmatch(syntax):
+        elif syntax in {EXPLICIT_LITTLE, EXPLICIT_BIG} or ENCAPSULATED.fullmatch(syntax):
             walker.explicit(start, _BIG if syntax == EXPLICIT_BIG else _LITTLE, _DATA_SET)
         else:
             return None
@@ -119,7 +122,7 @@ class _Walker:
     def explicit(self, at: int, order: _Order, tags: range) -> int:
         """Walk elements with explicit VR to the pixels, the end, or the first tag beyond ``tags``; returns where."""
         data, known, wanted = self._data, len(self._data), self._wanted.get
-        head, long_length, is_long = order.explicit.unpack_from, order.length.unpack_from, _LONG.get
+        head, long_length, is_long = order.explicit.unpack_from, order.length.unpack_from, LONG_LENGTHS.get
         last = tags.start - 1
         while True:
             if at + 12 > known:
@@ -216,7 +219,7 @@ class _Walker:
             start, vr = at + 8, b""
             if explicit:
                 vr, length = order.explicit.unpack_from(self._data, at)[2:]
-                long = _LONG.get(vr)
+                long = LONG_LENGTHS.get(vr)
                 if long is None:
                     raise _UnusualError
                 if long:

@@ -8,23 +8,20 @@ from typing import NamedTuple
 
 from fedescc.client.imaging.headers.elements import (
     DEFLATED_LITTLE,
-    EXPLICIT_BIG,
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
-    ITEM_TAGS,
-    UNDEFINED_LENGTH,
+    NATIVE,
     Header,
     NeedsMore,
     scan,
 )
 from fedescc.client.imaging.headers.fields import WANTED, own_fields, shared_fields
+from fedescc.client.imaging.headers.pixel_data import pixel_fault
 from fedescc.client.imaging.headers.unusual import read_unusual
 from fedescc.common.errors import Refusal
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 DEFLATED = DEFLATED_LITTLE
-NATIVE_SYNTAXES = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
-_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"  # encapsulated pixel data is always little endian
+NATIVE_SYNTAXES = NATIVE
+_PREAMBLE = 128  # bytes
 _FIRST_READ, _LARGEST_READ = 1 << 15, 1 << 22  # bytes; nearly every header lies within the first 32 KiB
 
 
@@ -38,7 +35,12 @@ class DicomRow(NamedTuple):
         root, name: the indexed folder, and the file relative to it as the operating system names it.
         frame: number of the frame in a multi-frame file, from 1; 0 for a file that is one image.
         pixel_offset: byte at which the value of Pixel Data starts; None in a deflated file.
+        acquisition_time: Acquisition Time (0008,0032), HHMMSS.F; a frame's own. Axial scans have one for each slice.
         position: Image Position (Patient), mm; orientation: 6 cosines; pixel_spacing: between rows, between columns.
+        stack_id: Stack ID (0020,9056) of a frame, "" of a file that is one image.
+        phase_percent: part of the cardiac (0020,9241), else the respiratory cycle (0020,9245) at which it was acquired.
+        images_in_acquisition: Images in Acquisition (0020,1002), which some scanners count over all reconstructions.
+        images_in_series: Number of Series Related Instances (0020,1209), which a PACS may add.
         has_pixels: whether there is a Pixel Data (7FE0,0010) element.
         frames: Number of Frames (0028,0008) of the file.
         slope, intercept: rescale to HU; None where absent or no number.
@@ -57,6 +59,7 @@ class DicomRow(NamedTuple):
     pixel_offset: int | None
     sop_uid: str
     instance_number: int | None
+    acquisition_time: str
     position: tuple[float, ...] | None
     transfer_syntax: str
     has_pixels: bool
@@ -75,6 +78,10 @@ class DicomRow(NamedTuple):
     series_number: int | None
     acquisition_number: int | None
     temporal_position: int | None
+    stack_id: str
+    phase_percent: float | None
+    images_in_acquisition: int | None
+    images_in_series: int | None
     contrast_agent: str
     kernel: str
     slice_thickness_mm: float | None
@@ -118,7 +125,7 @@ class DicomRow(NamedTuple):
         return (self.patient_id, "") if self.patient_id else ("", top_folder(self.file))
 
 
-OWN_FIELDS = 7  # of DicomRow: those before transfer_syntax
+OWN_FIELDS = 8  # of DicomRow: those before transfer_syntax
 
 
 def printable(name: str) -> str:
@@ -126,12 +133,12 @@ def printable(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-class Truncated(Refusal):
-    """A DICOM file that ends too early; ``row`` holds what its header still says."""
+class Damaged(Refusal):
+    """A DICOM file that is cut or contradicts itself; ``row`` holds what its header still says."""
 
-    def __init__(self, what: str, row: DicomRow) -> None:
+    def __init__(self, code: str, what: str, row: DicomRow) -> None:
         self.row = row
-        super().__init__("truncated", what, "copy or export it again")
+        super().__init__(code, what, "copy or export it again")
 
 
 def top_folder(file: str) -> str:
@@ -148,7 +155,8 @@ def read_header(root: str, name: str) -> DicomRow:
         name: a regular file, relative to it.
 
     Raises:
-        Truncated: it ends inside its header or its pixels, or is a CT image without pixels.
+        Damaged: truncated (it ends inside its header or its pixels, or is a CT image without pixels),
+            syntax_contradicted or repeated_element (see ``pixel_data.py``).
         Refusal: empty_file, not_dicom, zero_filled or unreadable.
         OSError: it cannot be opened or read.
 
@@ -164,26 +172,33 @@ def read_header(root: str, name: str) -> DicomRow:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk or network failed, not the file
             raise Refusal("unreadable", f"{printable(name)}: {type(error).__name__}", "export it again") from error
-        _check_complete(file, row, header, size)
+        _check_sound(file, row, header, size)
         return row
 
 
 def _check_plausible(head: bytes, file: str) -> None:
     """Refuse what does not start as DICOM does, with or without the preamble of part 10."""
-    if head[128:132] == b"DICM":
+    if head[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
         return
     if not head:
         raise Refusal("empty_file", f"{file} is empty", "copy it again")
-    if len(head) >= 8:
-        group, _, length = struct.unpack("<HHL", head[:8])
-        has_vr = head[4:6].isalpha() and head[4:6].isupper()
-        if has_vr and group in {0x0002, 0x0008, 0x0800}:  # the last is group 0008, big endian
-            return
-        if group in {0x0002, 0x0008} and length < 0x10000:
-            return
+    if _starts_data_set(head):
+        return
+    if _starts_data_set(head[_PREAMBLE:]) and not any(head[:_PREAMBLE]):
+        raise Refusal("unreadable", f"{file} lacks DICM after its preamble", "export it again")
     # What a copy leaves that was interrupted after it reserved the space.
     code = "not_dicom" if any(head) else "zero_filled"
     raise Refusal(code, f"{file} is no DICOM file", "leave it out of the export, or copy it again")
+
+
+def _starts_data_set(head: bytes) -> bool:
+    """Whether the first element is one of file meta information or of the group that follows it."""
+    if len(head) < 8:
+        return False
+    group, _, length = struct.unpack("<HHL", head[:8])
+    if head[4:6].isalpha() and head[4:6].isupper() and group in {0x0002, 0x0008, 0x0800}:
+        return True  # explicit VR; the last is group 0008, big endian
+    return group in {0x0002, 0x0008} and length < 0x10000
 
 
 def _scan(file: FileIO, data: bytes, size: int) -> Header | None:
@@ -202,25 +217,22 @@ def _row(root: str, name: str, header: Header) -> DicomRow:
     pixels = header.pixels
     shared = shared_fields(header.stored, header.transfer_syntax, little=header.little, has_pixels=pixels is not None)
     offset = pixels[0] if pixels and not header.inflated else None
-    sop_uid, instance, position = own_fields(header.stored)
-    return DicomRow._make((root, name, 0, offset, sop_uid, instance, position, *shared))
+    return DicomRow._make((root, name, 0, offset, *own_fields(header.stored), *shared))
 
 
-def _check_complete(file: FileIO, row: DicomRow, header: Header, size: int) -> None:
-    """Refuse a file that ends before its pixels do."""
+def _check_sound(file: FileIO, row: DicomRow, header: Header, size: int) -> None:
+    """Refuse a file that is cut, or of which it cannot be known which of its values were meant."""
+    bits = row.rows * row.columns * row.samples_per_pixel * row.frames * row.bits_allocated
+    # Colour may be stored at half its resolution without compression.
+    expected = 0 if row.photometric.startswith("YBR") else (bits + 7) // 8
     if header.cut or _lacks_pixels(row):
-        raise Truncated(f"{row.file} ends inside its header", row)
-    if header.pixels is None or header.inflated:
-        return
-    offset, length = header.pixels
-    if length == UNDEFINED_LENGTH:
-        complete = _fragments_complete(file, offset, size)
+        fault = "truncated"
+    elif header.repeated:
+        fault = "repeated_element"
     else:
-        expected = row.rows * row.columns * row.samples_per_pixel * row.frames * row.bits_allocated // 8
-        short = row.transfer_syntax in NATIVE_SYNTAXES and not row.photometric.startswith("YBR") and length < expected
-        complete = offset + length <= size and not short
-    if not complete:
-        raise Truncated(f"{row.file} ends inside its pixel data", row)
+        fault = pixel_fault(file, header, size, expected)
+    if fault:
+        raise Damaged(fault, f"{row.file} is cut or contradicts itself", row)
 
 
 def _lacks_pixels(row: DicomRow) -> bool:
@@ -231,20 +243,3 @@ def _lacks_pixels(row: DicomRow) -> bool:
     is_ct = row.sop_class == CT_IMAGE or (CT_IMAGE.startswith(row.sop_class) and row.modality in {"", "CT"})
     # A dose report under the CT class never had any.
     return is_ct and not row.has_pixels and "SCREEN SAVE" not in row.image_type
-
-
-def _fragments_complete(file: FileIO, offset: int, size: int) -> bool:
-    """Walk the items of encapsulated pixel data (PS3.5 A.4): the offset table, at least one fragment, the delimiter.
-
-    Without the delimiter the file may have been cut between two fragments, of which a decoder would not complain.
-    """
-    items = 0
-    while True:
-        file.seek(offset)
-        head = file.read(8)
-        if len(head) < 8 or head[:4] != ITEM_TAGS[0]:
-            return items >= 2 and head[:4] == _SEQUENCE_DELIMITER
-        offset += 8 + int(struct.unpack("<L", head[4:])[0])
-        items += 1
-        if offset > size:
-            return False

@@ -37,17 +37,23 @@ def read_unusual(file: FileIO, head: bytes, size: int) -> Header:
     from pydicom.tag import BaseTag
 
     pixels: tuple[int, int] | None = None
-    cut = False
+    cut = repeated = False
+    seen: set[int] = set()
     deflated = DEFLATED_LITTLE.encode() in head  # its offsets mean nothing before it is inflated
 
     def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
-        nonlocal cut, pixels
+        nonlocal cut, pixels, repeated
         offset, element = stream.tell(), int(tag)
+        # An empty one beside it leaves no doubt; pydicom also asks about the first element twice, without its length.
+        if length and (element in WANTED or element == PIXEL_DATA):
+            repeated |= element in seen
+            seen.add(element)
         if element == PIXEL_DATA:
             pixels = (offset, length)
         elif not deflated and length != UNDEFINED_LENGTH and offset + length > size:
             cut = True
-        return cut or element in PIXEL_ELEMENTS
+        # What follows the pixels of an inflated file is in memory, and can be looked at here only.
+        return cut or (element in PIXEL_ELEMENTS and not (deflated and length != UNDEFINED_LENGTH))
 
     stream = BufferedReader(file)
     try:
@@ -57,7 +63,7 @@ def read_unusual(file: FileIO, head: bytes, size: int) -> Header:
         stream.detach()  # it would close the file with itself
     stored = {tag: _stored(source, tag) for source in (dataset, dataset.file_meta) for tag in WANTED if tag in source}
     little = bool(dataset.original_encoding[1])
-    return Header(stored, _transfer_syntax(dataset), little, pixels, cut=cut, inflated=deflated)
+    return Header(stored, _transfer_syntax(dataset), little, pixels, cut=cut, inflated=deflated, repeated=repeated)
 
 
 def _stored(dataset: "Dataset", tag: int) -> bytes:

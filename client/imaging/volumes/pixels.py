@@ -4,38 +4,49 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedescc.client.imaging.headers.header import NATIVE_SYNTAXES, DicomRow
 from fedescc.client.imaging.quiet import quiet_pydicom
+from fedescc.client.imaging.volumes.extended_jpeg import decode_extended
+from fedescc.client.imaging.volumes.jpeg_stream import parse_jpeg
+from fedescc.client.imaging.volumes.stored_bits import Stored, significant_bits
 from fedescc.common.errors import Refusal
 
-Stored = NDArray[np.integer]
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_Version = tuple[int, int]  # time of modification, size
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+_LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
+# pydicom else drops what lies above Bits Stored, unseen.
+_ALL_BITS: dict[str, Any] = {"correct_unused_bits": False}
 _ITEM = b"\xfe\xff\x00\xe0"
 # Fragment tables kept of the last multi-frame files, so that reading n frames does not walk the file n times.
 _TABLES = 4
 
 
 def stored_values(row: DicomRow) -> Stored:
-    """Pixel values (y, x) as stored, before rescale: bits above Bits Stored dropped, the sign extended (PS3.5 8.1.1).
+    """Pixel values (y, x) as stored, before rescale.
 
     Only the frame's own part of a file is read and decoded, except of a deflated file.
 
     Raises:
-        Refusal: pixel_decode_failed, or sign_contradicted where the values show that Pixel Representation (0028,0103)
-            is wrong.
+        Refusal: pixel_decode_failed, unsupported_compression (no decoder for its transfer syntax),
+            fragments_ambiguous (frames in more fragments than one, without a table of which is whose), and those of
+            ``significant_bits``.
 
     """
     try:
-        words = _words(row).reshape(row.rows, row.columns)
+        return significant_bits(_words(row).reshape(row.rows, row.columns), row)
+    except Refusal:
+        raise
     except Exception as error:
         raise Refusal(
             "pixel_decode_failed", f"{row.file}: {type(error).__name__}", "export it again, uncompressed"
         ) from error
-    return _significant_bits(words, row)
 
 
 def _words(row: DicomRow) -> Stored:
@@ -55,21 +66,50 @@ def _native(row: DicomRow, offset: int) -> Stored:
 
 def _parsed(row: DicomRow) -> Stored:
     """By pydicom from the whole file: what the index could not locate (deflated) or nobody's CT has (8 bits)."""
-    from pydicom import dcmread
     from pydicom.pixels.utils import pixel_array
-    from pydicom.uid import UID
 
     with quiet_pydicom():
-        dataset = dcmread(row.path, force=True)
-        dataset.file_meta.TransferSyntaxUID = UID(row.transfer_syntax)
-        return pixel_array(dataset, index=max(row.frame - 1, 0))
+        dataset = _dataset(row.path, row.transfer_syntax, _version(row.path))
+        return pixel_array(dataset, index=max(row.frame - 1, 0), **_ALL_BITS)
+
+
+@lru_cache(maxsize=1)
+def _dataset(path: Path, syntax: str, _version: _Version) -> "Dataset":
+    """A whole file. The last one is kept: one of 300 frames would be inflated 300 times."""
+    from pydicom import dcmread
+    from pydicom.uid import UID
+
+    dataset = dcmread(path, force=True)
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    return dataset
+
+
+def _version(path: Path) -> _Version:
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
 
 
 def _decoded(row: DicomRow, offset: int) -> Stored:
+    code, bits = _compressed(row, offset), row.bits_stored
+    if row.transfer_syntax == _JPEG_EXTENDED and row.bits_allocated == 16 and row.samples_per_pixel == 1:
+        return decode_extended(code, row.rows, row.columns)
+    if row.transfer_syntax in _LOSSLESS_JPEG:
+        # GDCM would drop bits of the stream beyond those stored, unseen.
+        parsed = parse_jpeg(code)
+        code, bits = (parsed[1], max(bits, parsed[0].bits)) if parsed else (code, row.bits_allocated)
+    return _decoded_by_pydicom(row, code, bits)
+
+
+def _decoded_by_pydicom(row: DicomRow, code: bytes, bits: int) -> Stored:
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
+    try:
+        decoder = get_decoder(UID(row.transfer_syntax))
+    except NotImplementedError as error:
+        what = f"{row.file} is compressed in a way that nothing here decodes"
+        raise Refusal("unsupported_compression", what, "export it uncompressed") from error
     options: dict[str, Any] = {
         "rows": row.rows,
         "columns": row.columns,
@@ -78,22 +118,22 @@ def _decoded(row: DicomRow, offset: int) -> Stored:
         "photometric_interpretation": row.photometric,
         "planar_configuration": 0,
         "bits_allocated": row.bits_allocated,
-        "bits_stored": row.bits_stored,
+        "bits_stored": bits,
         "pixel_representation": int(row.signed),
         "pixel_keyword": "PixelData",
+        **_ALL_BITS,
     }
     with quiet_pydicom():
-        source = encapsulate([_compressed(row, offset)], has_bot=False)
-        return get_decoder(UID(row.transfer_syntax)).as_array(source, index=0, raw=True, **options)[0]
+        source = encapsulate([code], has_bot=False)
+        return decoder.as_array(source, index=0, raw=True, **options)[0]
 
 
 def _compressed(row: DicomRow, offset: int) -> bytes:
     """The compressed bytes of an image or frame."""
-    state = row.path.stat()
-    table = _fragment_table(row.path, offset, (state.st_mtime_ns, state.st_size))
+    table = _fragment_table(row.path, offset, _version(row.path))
     with row.path.open("rb") as stream:
         parts = []
-        for start, length in _of_frame(table, row.frames, max(row.frame - 1, 0)):
+        for start, length in _of_frame(table, row):
             stream.seek(start)
             parts.append(stream.read(length))
     return b"".join(parts)
@@ -107,7 +147,7 @@ class _Table(NamedTuple):
 
 
 @lru_cache(maxsize=_TABLES)
-def _fragment_table(path: Path, offset: int, _version: tuple[int, int]) -> _Table:
+def _fragment_table(path: Path, offset: int, _version: _Version) -> _Table:
     """Where the fragments of encapsulated pixel data lie (PS3.5 A.4); only their headers are read."""
     with path.open("rb") as stream:
         stream.seek(offset)
@@ -126,59 +166,17 @@ def _item(stream: BinaryIO) -> int | None:
     return int.from_bytes(head[4:], "little") if len(head) == 8 and head[:4] == _ITEM else None
 
 
-def _of_frame(table: _Table, frames: int, index: int) -> Sequence[tuple[int, int]]:
+def _of_frame(table: _Table, row: DicomRow) -> Sequence[tuple[int, int]]:
     """The fragments of one frame: all of a single one, one each, or what the offset table says."""
     offsets, fragments = table
-    if frames == 1:
+    index = max(row.frame - 1, 0)
+    if row.frames == 1:
         return fragments
-    if len(fragments) == frames:
+    if len(fragments) == row.frames:
         return fragments[index : index + 1]
-    if len(offsets) != frames or not fragments:
-        raise ValueError("fragments cannot be assigned to frames")
+    if len(offsets) != row.frames or not fragments:
+        what = f"{row.file}: {len(fragments)} fragments for {row.frames} frames, and no table of which is whose"
+        raise Refusal("fragments_ambiguous", what, "export it uncompressed, or as single frames")
     first = fragments[0][0]
     bounds = [first + offset for offset in offsets] + [fragments[-1][0] + 1]
     return [part for part in fragments if bounds[index] <= part[0] < bounds[index + 1]]
-
-
-def _significant_bits(words: Stored, row: DicomRow) -> Stored:
-    unused = row.bits_allocated - row.bits_stored
-    if unused <= 0:
-        return words
-    native = words.astype(words.dtype.newbyteorder("="))
-    values: Stored = (native << unused) >> unused
-    if values.dtype.itemsize == 2 and 0 < row.bits_stored < 16:
-        (_check_signed if row.signed else _check_unsigned)(native, values, row)
-    return values
-
-
-def _check_unsigned(words: Stored, values: Stored, row: DicomRow) -> None:
-    """Refuse unsigned values of which every high one has its sign extended: they are negative."""
-    high = words != values
-    if high.any():
-        negative = (words >> (row.bits_stored - 1)) == 0xFFFF >> (row.bits_stored - 1)
-        if np.array_equal(high, negative):
-            raise _contradicted(row)
-
-
-def _check_signed(words: Stored, values: Stored, row: DicomRow) -> None:
-    """Refuse signed values whose sign is not extended and that vary more smoothly when read as unsigned.
-
-    The standard lets a writer leave the unused bits 0, so such values are negative, unless they lie beside the largest
-    positive ones: bone and metal that wrapped around.
-    """
-    half = 1 << (row.bits_stored - 1)
-    if words.max(initial=0) < half:
-        return
-    unsigned = words.astype(np.int32) & (2 * half - 1)
-    if _jumps(values.astype(np.int32), half) > _jumps(unsigned, half):
-        raise _contradicted(row)
-
-
-def _jumps(values: NDArray[np.int32], size: int) -> int:
-    """Number of neighbouring pixels along a row or column that differ by more than a size."""
-    return sum(int((np.abs(np.diff(values, axis=axis)) > size).sum()) for axis in (0, 1))
-
-
-def _contradicted(row: DicomRow) -> Refusal:
-    kind = "signed" if row.signed else "unsigned"
-    return Refusal("sign_contradicted", f"{row.file} calls its values {kind}, which they are not", "export it again")

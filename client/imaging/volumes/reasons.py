@@ -16,16 +16,27 @@ Reason codes of images, from their tags:
 Reason codes of a series:
 
 - bolus_tracking: one place, or very few, again and again.
+- mixed_volume: an even stack of slices that differ in what a scan has once: date, contrast medium or none, kV.
+- ambiguous_interleave: two even stacks between each other's slices that may be one, or one that may be two.
+- separate_scans: two scans with nothing between them. volume_cut: a part of a volume was told from the rest by a tag.
 - too_few_slices, duplicate_slices, missing_slices, non_uniform_gap, gantry_tilt, excessive_tilt, non_uniform_shear,
-  non_axial, invalid_orientation, differing_orientation, invalid_pixel_spacing, differing_pixel_spacing,
-  differing_matrix_size, non_finite_geometry: see ``stack_geometry``.
+  non_axial, invalid_orientation, differing_orientation, invalid_pixel_spacing, invalid_slice_gap,
+  differing_pixel_spacing, differing_matrix_size, non_finite_geometry: see ``stack_geometry``.
 
-Reason codes of pixels, found when they are read: pixel_decode_failed, hu_out_of_range, sign_contradicted.
+Reason codes of pixels, found when they are read:
+
+- pixel_decode_failed, unsupported_compression (nothing here decodes it), fragments_ambiguous (frames in more fragments
+  than one, without a table of which is whose).
+- hu_out_of_range, sign_contradicted, bits_contradicted (values that need more bits than the header says, and would look
+  like tissue without them).
 
 Warning codes:
 
 - missing_series_uid, several_volumes_in_series, damaged_files_nearby (a file is damaged or missing, which may have
   been the first or last slice), duplicate_files_dropped (an image lay in the folder twice).
+- fewer_images_than_stated, instance_numbers_start_late: the headers count more images, or images before the first.
+- instance_numbers_repeat, several_acquisitions: one stack, but numbered or acquired as a few that follow one another.
+- frame_of_reference_varies: every image has one of its own, so they were taken to share one.
 - lossy_compression, derived_image, mixed_transfer_syntax, rescale_varies, rescale_type_unspecified.
 - padding_above_air: where the scanner saw nothing, it wrote a value that looks like tissue.
 - gap_above_thickness, instance_numbers_skip: slices do not touch, or are numbered 1, 3, 5: regularly thinned?
@@ -99,7 +110,9 @@ def image_reasons(row: DicomRow) -> list[str]:
         "missing_geometry": None in {row.position, row.orientation, row.pixel_spacing} or not row.rows * row.columns,
         # PS3.3 C.8.2.1 makes both type 1: without them stored values have no stated relation to HU.
         "missing_rescale": row.slope is None or row.intercept is None,
-        "invalid_rescale": not (isfinite(row.slope or 0.0) and isfinite(row.intercept or 0.0)) or row.slope == 0,
+        # A negative slope would turn air into bone.
+        "invalid_rescale": not (isfinite(row.slope or 0.0) and isfinite(row.intercept or 0.0))
+        or (row.slope is not None and row.slope <= 0),
         "rescale_type_not_hu": row.rescale_type.upper() not in {"", "HU", "US"},
     }
     return [code for code, fails in checks.items() if fails]

@@ -70,7 +70,7 @@ class DicomVolume:
         """HU of slices lo to hi - 1, shape (hi - lo, rows, columns); only those are read.
 
         Raises:
-            Refusal: pixel_decode_failed, sign_contradicted or hu_out_of_range.
+            Refusal: those of ``read_slice``.
 
         """
         out = np.empty((hi - lo, *self.geometry.shape_zyx[1:]), dtype=np.int16)
@@ -99,7 +99,7 @@ def read_slice(row: DicomRow) -> HuArray:
     JPEG-LS, JPEG 2000 and high-throughput JPEG 2000 are read.
 
     Raises:
-        Refusal: missing_rescale, pixel_decode_failed, sign_contradicted or hu_out_of_range.
+        Refusal: missing_rescale, hu_out_of_range, or those of ``stored_values``.
 
     """
     if row.slope is None or row.intercept is None:

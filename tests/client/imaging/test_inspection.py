@@ -20,7 +20,7 @@ SERIES_KEYS = {
     *("series_uid", "modality", "manufacturer", "files", "verdict", "reasons", "warnings", "transfer_syntax"),
     *("shape_zyx", "spacing_zyx_mm", "origin_xyz_mm", "direction", "hu"),
 }
-MASK_KEYS = {"source", "roi", "series_uid", "verdict", "reasons", "voxels", "mean_hu"}
+MASK_KEYS = {"source", "roi", "series_uid", "verdict", "reasons", "warnings", "voxels", "mean_hu"}
 
 
 def save_mask(path: Path, series_folder: Path, mask: np.ndarray) -> None:
@@ -115,10 +115,23 @@ def test_mask_is_measured_on_its_series(tmp_path: Path, ct_series: Factory) -> N
             "series_uid": "1.2.3.4",
             "verdict": "accepted",
             "reasons": [],
+            "warnings": [],
             "voxels": 12,
             "mean_hu": pytest.approx(STORED[roi()].mean() - 1024, rel=1e-12),
         }
     ]
+
+
+def test_what_is_doubtful_in_an_accepted_mask_is_said(
+    tmp_path: Path, ct_series: Factory, rtstruct: Callable[..., Path]
+) -> None:
+    """An ROI drawn on the first and the last of four slices: two lesions, or slices that were left out."""
+    ct_series(tmp_path / "ct", STORED)
+    square = np.array([(-9.0, -19.0), (-6.0, -19.0), (-6.0, -16.0), (-9.0, -16.0)])
+    contours = [np.column_stack([square, np.full(4, z)]) for z in (30.0, 36.0)]
+    rtstruct(tmp_path / "roi.dcm", {"GTV": contours}, series_uid="1.2.3.4")
+    (mask,) = inspect_folder(tmp_path)["masks"]
+    assert (mask["verdict"], mask["reasons"], mask["warnings"]) == ("accepted", [], ["roi_skips_slices"])
 
 
 def test_mask_belongs_to_the_nearest_of_series_on_one_grid(tmp_path: Path, ct_series: Factory) -> None:

@@ -51,9 +51,9 @@ def test_a_wrong_position_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     own = fields.own_fields
 
     def shifted(stored: dict[int, bytes]) -> tuple[object, ...]:
-        uid, instance, position = own(stored)
+        *others, position = own(stored)
         assert position
-        return uid, instance, (position[0] + 1, *position[1:])
+        return *others, (position[0] + 1, *position[1:])
 
     monkeypatch.setattr(header, "own_fields", shifted)
     assert len(faults(tmp_path)) == 2 * header_fuzz.SLICES

@@ -254,6 +254,41 @@ def test_tilt_and_patient_position_are_read(tmp_path: Path, ct_slice: Slice, mon
         assert (row.gantry_tilt, row.patient_position) == (-14.5, "FFS")
 
 
+@pytest.mark.parametrize(
+    ("tags", "phase"),
+    [
+        ({}, None),
+        ({"NominalPercentageOfCardiacPhase": 75.0}, 75.0),
+        ({"NominalPercentageOfRespiratoryPhase": 30.0}, 30.0),
+        ({"NominalPercentageOfCardiacPhase": 0.0, "NominalPercentageOfRespiratoryPhase": 30.0}, 0.0),
+        ({"NominalPercentageOfCardiacPhase": float("nan")}, None),
+        ({"NominalPercentageOfCardiacPhase": [40.0, 75.0]}, None),
+    ],
+)
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_what_tells_scans_apart_is_read(
+    tmp_path: Path,
+    ct_slice: Slice,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: dict[str, Any],
+    phase: float | None,
+    syntax: str,
+) -> None:
+    counts = {"ImagesInAcquisition": 20, "NumberOfSeriesRelatedInstances": 21, "AcquisitionTime": "101010.25"}
+    path = save(ct_slice(PIXELS, syntax=syntax, **counts, **tags), tmp_path / "slice")
+    for row in both_ways(path, monkeypatch):
+        assert isinstance(row, DicomRow)
+        assert (row.acquisition_time, row.images_in_acquisition, row.images_in_series) == ("101010.25", 20, 21)
+        assert (row.phase_percent, row.stack_id) == (phase, "")
+
+
+def test_a_time_for_each_slice_leaves_the_rest_shared(tmp_path: Path, ct_series: Callable[..., list[Path]]) -> None:
+    ct_series(tmp_path, np.stack([PIXELS] * 2), per_slice=lambda k: {"AcquisitionTime": f"10101{k}"})
+    rows = [read_header(str(tmp_path), name) for name in ("0000", "0001")]
+    assert [row.acquisition_time for row in rows] == ["101010", "101011"]
+    assert all(one is other for one, other in zip(rows[0][OWN_FIELDS:], rows[1][OWN_FIELDS:], strict=True))
+
+
 AGENT = Dataset()
 AGENT.CodeValue = "C-B0322"
 

@@ -23,10 +23,10 @@ VERDICTS = {
     ("693_J2KI.dcm",): (("too_few_slices",), ("lossy_compression", "derived_image")),
     ("CT_small.dcm",): (("too_few_slices",), ()),
     ("J2K_pixelrep_mismatch.dcm",): (("too_few_slices",), ()),
-    tuple(f"{CT2}/{n}" for n in (17106, 17136, 17166, 17196)): (("missing_slices",), ()),
+    tuple(f"{CT2}/{n}" for n in (17106, 17136, 17166, 17196)): (("missing_slices",), ("instance_numbers_start_late",)),
     (f"{CT2N}/6293",): (("localizer", "too_few_slices"), ("several_volumes_in_series",)),
     (f"{CT2N}/6924",): (("localizer", "too_few_slices"), ("several_volumes_in_series",)),
-    tuple(f"{CT5N}/{n}" for n in (2062, 2392, 2693, 3023, 3353)): ((), ()),
+    tuple(f"{CT5N}/{n}" for n in (2062, 2392, 2693, 3023, 3353)): ((), ("instance_numbers_start_late",)),
 }
 JPEG_2000 = {"693_J2KI.dcm": (-3995, 1812), "J2K_pixelrep_mismatch.dcm": (-2000, 1896)}
 

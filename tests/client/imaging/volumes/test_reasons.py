@@ -14,7 +14,7 @@ from fedescc.client.imaging.volumes import reasons
 from fedescc.client.imaging.volumes.reasons import image_reasons, series_warnings
 
 Slice = Callable[..., pydicom.Dataset]
-SOURCES = ("reasons", "series", "geometry", "pixels", "volume", "damage")
+SOURCES = ("reasons", "series", "geometry", "pixels", "volume", "damage", "mixing", "wholeness")
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def row(tmp_path: Path, ct_slice: Slice) -> Callable[..., DicomRow]:
         ({"RescaleSlope": None}, "missing_rescale"),
         ({"RescaleIntercept": None}, "missing_rescale"),
         ({"RescaleSlope": 0}, "invalid_rescale"),
+        ({"RescaleSlope": -1}, "invalid_rescale"),
         *(({"RescaleType": kind}, "rescale_type_not_hu") for kind in ("ED", "Z_EFF", "MGML", "PCT", "HU_MOD")),
     ],
 )
@@ -122,7 +123,9 @@ def test_every_code_is_documented(repository: Path) -> None:
     """Codes are the snake_case strings that the modules raise or list."""
     import re
 
-    text = "".join((repository / "client" / "imaging" / "volumes" / f"{name}.py").read_text(encoding="utf-8") for name in SOURCES)
+    text = "".join(
+        (repository / "client" / "imaging" / "volumes" / f"{name}.py").read_text(encoding="utf-8") for name in SOURCES
+    )
     raised = set(re.findall(r'Refusal\(\s*"([a-z0-9_]+)"', text)) | set(
         re.findall(r'^        "([a-z0-9_]+)": ', text, re.M)
     )

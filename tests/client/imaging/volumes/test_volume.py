@@ -109,13 +109,17 @@ def test_padding_keeps_its_stored_value(tmp_path: Path, ct_series: Factory) -> N
     assert (volume_in(tmp_path).slices(0, 2) == -3024).all()
 
 
-def test_bits_above_bits_stored_are_dropped_and_the_sign_is_extended(tmp_path: Path, ct_series: Factory) -> None:
-    stored = np.array([[[0xF7FF, 0x0FFF, 0x8001]]] * 2, dtype=np.uint16)
+def test_the_sign_of_the_stated_bits_is_extended(tmp_path: Path, ct_series: Factory) -> None:
+    """0xFFF in 12 bits is 4095 or -1; with bits above them set, neither."""
+    stored = np.array([[[0x0001, 0x0FFF, 0x0001]]] * 2, dtype=np.uint16)
     bits = {"BitsStored": 12, "HighBit": 11, "RescaleIntercept": 0}
     ct_series(tmp_path / "unsigned", stored, **bits)
     ct_series(tmp_path / "signed", stored.view(np.int16), **bits)
-    np.testing.assert_array_equal(volume_in(tmp_path / "unsigned").slices(0, 1), [[[0x7FF, 0xFFF, 1]]])
-    np.testing.assert_array_equal(volume_in(tmp_path / "signed").slices(0, 1), [[[0x7FF, -1, 1]]])
+    ct_series(tmp_path / "beyond", stored | 0x8000, **bits)
+    np.testing.assert_array_equal(volume_in(tmp_path / "unsigned").slices(0, 1), [[[1, 0xFFF, 1]]])
+    np.testing.assert_array_equal(volume_in(tmp_path / "signed").slices(0, 1), [[[1, -1, 1]]])
+    with pytest.raises(Refusal, match="bits_contradicted"):
+        volume_in(tmp_path / "beyond").slices(0, 1)
 
 
 @pytest.mark.parametrize("tags", [{"RescaleIntercept": 1}, {"RescaleSlope": 1.0001}, {"RescaleIntercept": -65536}])
