@@ -1,5 +1,6 @@
 """What the system makes of a folder: every series, mask and rejected file, with reasons."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import numpy as np
 
 from fedescc.client.imaging.headers.index import Progress, index_folder
 from fedescc.client.imaging.masks.matching import MatchedMask, match_masks
+from fedescc.client.imaging.quiet import quiet_pydicom
 from fedescc.client.imaging.volumes.series import Series, group_series
-from fedescc.client.imaging.volumes.volume import HuSummary, hu_summary, open_volume
+from fedescc.client.imaging.volumes.volume import HuSummary, hu_summary, may_kill_its_reader, open_volume
+from fedescc.client.pool import run_all
 from fedescc.common.errors import Refusal
 
 # Manufacturer (0008,0070) is free text and may name a hospital; only these names are passed on.
@@ -49,7 +52,7 @@ def inspect_folder(path: Path, progress: Progress | None = None) -> dict[str, li
 
     """
     index = index_folder(path, progress)
-    read = [_read_pixels(series) for series in group_series(index.rows, index.rejected)]
+    read = _read_all(group_series(index.rows, index.rejected))
     masks = match_masks(index.masks, [series for series, _ in read])
     return {
         "series": [_series_entry(series, hu) for series, hu in read],
@@ -66,14 +69,27 @@ def vendor(manufacturer: str) -> str:
     return next((name for part, name in _VENDORS.items() if part in lowered), "other")
 
 
-def _read_pixels(series: Series) -> tuple[Series, HuSummary | None]:
-    """The series with its final verdict, and a summary of its HU."""
-    if series.reasons:
-        return series, None
+def _read_all(volumes: Sequence[Series]) -> list[tuple[Series, HuSummary | None]]:
+    """Each series with its final verdict, and a summary of its HU where it is accepted."""
+    accepted = {str(place): one for place, one in enumerate(volumes) if not one.reasons}
+    apart = any(map(may_kill_its_reader, accepted.values()))
+    found = dict(run_all(_read_pixels, accepted, lambda: "reader_died", apart=apart))
+    return [_with_pixels(one, found.get(str(place))) for place, one in enumerate(volumes)]
+
+
+def _read_pixels(series: Series) -> HuSummary | str:
+    """A summary of the HU, or the code why there is none."""
     try:
-        return series, hu_summary(open_volume(series))
+        with quiet_pydicom():
+            return hu_summary(open_volume(series))
     except Refusal as refusal:
-        return replace(series, reasons=(refusal.code,)), None
+        return refusal.code
+
+
+def _with_pixels(series: Series, found: HuSummary | str | None) -> tuple[Series, HuSummary | None]:
+    if isinstance(found, str):
+        return replace(series, reasons=(found,)), None
+    return series, found
 
 
 def _series_entry(series: Series, hu: HuSummary | None) -> dict[str, Any]:

@@ -9,16 +9,17 @@ from pathlib import Path
 from fedescc.client.imaging.headers.index import FolderIndex, MaskFile, RejectedFile, index_folder
 from fedescc.client.imaging.quiet import quiet_pydicom
 from fedescc.client.imaging.volumes.series import Series, group_series
+from fedescc.client.imaging.volumes.volume import may_kill_its_reader
 from fedescc.client.intake.disk.parts import Part, PartStore, part_digest
 from fedescc.client.intake.disk.record import PatientRecord, patient_record
 from fedescc.client.intake.disk.tensors import assemble
 from fedescc.client.intake.eligibility import Scans, decide
 from fedescc.client.intake.patient import Task, died, prepare_patient
-from fedescc.client.intake.pool import run_all
 from fedescc.client.intake.rois.mask_folder import MaskFolder, read_mask_folder
 from fedescc.client.intake.table.clinical import PatientRow
 from fedescc.client.intake.table.overrides import Overrides, read_overrides
 from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
+from fedescc.client.pool import run_all
 from fedescc.client.site import SiteFile
 from fedescc.common.console import OpenProgress, counting
 from fedescc.common.errors import Refusal
@@ -177,8 +178,10 @@ def _make_parts(
     parts = {key: part for key in tasks if (part := store.read(digests[key])) is not None}
     missing = {key: task for key, task in tasks.items() if key not in parts}
     store.prepare(len(missing), len(tasks), study.imaging)
+    series = [one for task in missing.values() for found in task.candidates.values() for one in found]
+    apart = any(map(may_kill_its_reader, series))
     with progress("preparing CTs", len(missing)) as advance:
-        for key, (part, tensors) in run_all(prepare_patient, missing, died):
+        for key, (part, tensors) in run_all(prepare_patient, missing, died, apart=apart):
             if not part.passing:
                 store.write(digests[key], part, tensors)
             parts[key] = part

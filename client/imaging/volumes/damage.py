@@ -8,7 +8,9 @@ from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.headers.index import RejectedFile
 
 # Rejected files that were an image, and one that a DICOMDIR names but its medium does not hold.
-_DAMAGED = frozenset({"truncated", "unreadable", "zero_filled", "missing_from_media"})
+_DAMAGED = frozenset(
+    {"truncated", "unreadable", "zero_filled", "missing_from_media", "syntax_contradicted", "repeated_element"}
+)
 # No DICOM at all any more, unless they never were: judged by their file name's ending.
 _MAYBE_DAMAGED = frozenset({"empty_file", "not_dicom"})
 # What desktop systems leave in folders; "._IM0001.dcm" beside IM0001.dcm holds what macOS knows of it besides.

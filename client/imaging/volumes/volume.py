@@ -9,7 +9,7 @@ from typing import Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.client.imaging.headers.header import DicomRow
+from fedescc.client.imaging.headers.header import DEFLATED, NATIVE_SYNTAXES, DicomRow
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.pixels import stored_values
 from fedescc.client.imaging.volumes.series import Series
@@ -109,6 +109,11 @@ def read_slice(row: DicomRow) -> HuArray:
     if not (_INT16.min <= low and high <= _INT16.max):
         raise Refusal("hu_out_of_range", f"{row.file}: HU from {low:.0f} to {high:.0f}", "check its rescale tags")
     return hu.astype(np.int16, copy=False)
+
+
+def may_kill_its_reader(series: Series) -> bool:
+    """Whether a decoder reads it: on a damaged stream OpenJPEG and GDCM may end the process instead of failing."""
+    return any(row.transfer_syntax not in {*NATIVE_SYNTAXES, DEFLATED} for row in series.rows)
 
 
 def hu_sha256(volume: CtVolume) -> str:

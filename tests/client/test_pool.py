@@ -5,13 +5,18 @@ import os
 import pytest
 from pool_functions import square, whose
 
-from fedescc.client.intake.pool import run_all
+from fedescc.client.pool import run_all
 
 
 def test_few_inputs_are_done_here() -> None:
     inputs = {str(n): n for n in range(3)}
     assert dict(run_all(whose, inputs, lambda: -1, workers=2)) == dict.fromkeys(inputs, os.getpid())
     assert dict(run_all(square, {}, lambda: -1, workers=2)) == {}
+
+
+def test_few_are_done_apart_where_one_may_kill_its_process() -> None:
+    assert dict(run_all(whose, {"a": 1}, lambda: -1, apart=True))["a"] != os.getpid()
+    assert dict(run_all(square, {"a": 5, "b": 3}, lambda: -1, apart=True)) == {"a": -1, "b": 9}
 
 
 def test_many_are_done_in_other_processes() -> None:

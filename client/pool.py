@@ -20,6 +20,7 @@ def run_all(
     inputs: Mapping[str, Input],
     died: Callable[[], Output],
     *,
+    apart: bool = False,
     workers: int | None = None,
 ) -> Iterator[tuple[str, Output]]:
     """Pairs of key and result in the order in which they are done.
@@ -31,11 +32,12 @@ def run_all(
         function: picklable; handles its own exceptions.
         inputs: key -> picklable input.
         died: the result of an input that kills its process.
+        apart: use other processes however few inputs there are, because one may kill its own.
         workers: processes; None takes one a core.
 
     """
     count = min(workers or os.cpu_count() or 1, _MOST_WORKERS, len(inputs))
-    if count < 2 or len(inputs) < _LEAST_INPUTS:
+    if not apart and (count < 2 or len(inputs) < _LEAST_INPUTS):
         for key, one in inputs.items():
             yield key, function(one)
         return
