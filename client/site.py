@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedescc.common.errors import Refusal
 from fedescc.common.names import POOLED, SITE_NAME
-from fedescc.common.study import Name
+from fedescc.common.protocol import Name
 from fedescc.common.yamlfile import Strict, read_model
 
 ROW_NUMBER = "row_number"

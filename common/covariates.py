@@ -13,7 +13,8 @@ from pydantic import Field
 
 from fedescc.common.errors import Refusal
 from fedescc.common.players import covariate_groups
-from fedescc.common.study import CategoricalVariable, NumericVariable, Study
+from fedescc.common.protocol import CategoricalVariable, NumericVariable
+from fedescc.common.study import Study
 from fedescc.common.yamlfile import Strict
 
 # A value becomes this many steps of its declared range: squares of 8 million patients still fit an int64.

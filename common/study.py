@@ -7,291 +7,31 @@ model, analysis plan and disclosure rules. Server and sites refuse to talk under
 import hashlib
 import json
 import os
-import re
 from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from fedescc.common.errors import Refusal
+from fedescc.common.imaging import Imaging
+from fedescc.common.protocol import (
+    CategoricalVariable,
+    Condition,
+    DateVariable,
+    Eligibility,
+    Endpoint,
+    Moment,
+    Name,
+    Rule,
+    Variable,
+)
 from fedescc.common.shapley import MAX_PLAYERS
 from fedescc.common.yamlfile import Strict, parse_model, read_model
 
 REGIONS = ("tumour", "rim", "rest")  # of a scan, explained apart
-TimePoint = Literal["pre", "post"]
-Moment = Literal["baseline", "treatment", "second_ct", "surgery", "pathology"]
 _ORDER: tuple[Moment, ...] = ("baseline", "treatment", "second_ct", "surgery", "pathology")
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
-
-
-class NumericVariable(Strict):
-    """A measured value; outside ``range`` (in ``unit``) it is refused, most often a wrong unit."""
-
-    type: Literal["numeric"]
-    unit: str
-    range: tuple[float, float]
-    required: bool = False
-    available_at: Moment
-
-    @field_validator("range")
-    @classmethod
-    def _increasing(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not value[0] < value[1]:
-            msg = "range must be [low, high] with low < high"
-            raise ValueError(msg)
-        return value
-
-
-class CategoricalVariable(Strict):
-    """A value out of a closed list."""
-
-    type: Literal["categorical"]
-    categories: Annotated[tuple[str, ...], Field(min_length=2)]
-    required: bool = False
-    available_at: Moment
-
-    @field_validator("categories")
-    @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            msg = "categories must differ from each other"
-            raise ValueError(msg)
-        return value
-
-
-class DateVariable(Strict):
-    """A calendar date (ISO 8601); used for eligibility and chronology only, never sent."""
-
-    type: Literal["date"]
-    required: bool = False
-    available_at: Moment
-
-
-Variable = Annotated[NumericVariable | CategoricalVariable | DateVariable, Field(discriminator="type")]
-
-
-class Condition(Strict):
-    """What a variable's value must satisfy: a list of categories, or bounds of a number or a date."""
-
-    one_of: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    minimum: float | date | None = None
-    maximum: float | date | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if (self.one_of is None) == (self.minimum is None and self.maximum is None):
-            msg = "give either one_of or minimum/maximum"
-            raise ValueError(msg)
-        low, high = self.minimum, self.maximum
-        if low is not None and type(low) is type(high) and not low <= high:  # type: ignore[operator] # one type
-            msg = "minimum must not exceed maximum"
-            raise ValueError(msg)
-        return self
-
-    def holds(self, value: str | float | date) -> bool:
-        """Whether a present value satisfies the condition."""
-        if self.one_of is not None:
-            return value in self.one_of
-        above = self.minimum is None or value >= self.minimum  # type: ignore[operator] # types agree: checked by Study
-        return above and (self.maximum is None or value <= self.maximum)  # type: ignore[operator]
-
-
-# What intake counts patients under by itself.
-_RESERVED_CODES = frozenset(
-    ["included", "endpoint_unknown", "no_ct_pre", "no_ct_post", "ct_quality", "no_roi", "no_chronology", "missing"]
-)
-
-
-class Rule(Strict):
-    """One eligibility rule of the protocol; a patient whose value is unknown is excluded as unknown."""
-
-    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{2,39}$")]
-    text: str
-    when: dict[Name, Condition] = {}
-    built_in: Literal["ct_pre", "ct_post", "chronology", "complete_clinical_data", "ct_quality", "roi"] | None = None
-
-    @field_validator("code")
-    @classmethod
-    def _not_intakes_own(cls, value: str) -> str:
-        if value in _RESERVED_CODES:
-            msg = f"{value!r} is a code of intake's own; choose another"
-            raise ValueError(msg)
-        return value
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if bool(self.when) == (self.built_in is not None):
-            msg = "give either when (conditions on variables) or built_in"
-            raise ValueError(msg)
-        return self
-
-
-class Eligibility(Strict):
-    """All of ``inclusion`` must hold and none of ``exclusion``."""
-
-    inclusion: tuple[Rule, ...] = ()
-    exclusion: tuple[Rule, ...] = ()
-
-    @model_validator(mode="after")
-    def _distinct_codes(self) -> Self:
-        codes = [rule.code for rule in self.inclusion + self.exclusion]
-        if len(set(codes)) != len(codes):
-            msg = "eligibility codes must differ from each other"
-            raise ValueError(msg)
-        return self
-
-
-class Endpoint(Strict):
-    """The outcome: positive when every condition holds; a missing component leaves it unknown.
-
-    ``contradictions`` are sets of values that cannot all be true of one patient, such as ypT0 with a recorded
-    residual tumour: a patient for whom all conditions of one hold has no usable outcome.
-    """
-
-    name: Name
-    text: str
-    positive_when: Annotated[dict[Name, Condition], Field(min_length=1)]
-    contradictions: tuple[Rule, ...] = ()
-
-    @field_validator("contradictions")
-    @classmethod
-    def _on_values(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        if any(rule.built_in for rule in rules) or len({rule.code for rule in rules}) != len(rules):
-            msg = "each contradiction has a code of its own and says when (conditions on variables)"
-            raise ValueError(msg)
-        return rules
-
-
-class Roi(Strict):
-    """Region of interest: by which name each time point's is drawn, and how much of it the grid must hold.
-
-    After treatment it is the tumour bed of every patient: a drawn residual tumour would tell the outcome.
-
-    Attributes:
-        name_pattern: names of the baseline tumour's ROI (regular expression, in full).
-        post_rule: ``propagate`` carries every baseline ROI to the second CT by registration; a tumour bed that a
-            reader drew there corrects it. ``drawn`` takes drawn tumour beds only.
-        post_name_pattern: names of a drawn tumour bed.
-        second_reader_pattern: names of a second reader's ROI, which is compared and never used otherwise.
-        nodal_name_pattern: names of lymph nodes drawn on the baseline CT, which join the ROI; None leaves them out.
-        min_similarity: least agreement of the two CTs around the ROI after registration, 0 to 1.
-        min_share_in_grid: least part of the ROI's volume that the grid must hold.
-
-    """
-
-    name_pattern: str = "(?i)^(?!tumou?r[ _-]?bed)(gtv|tumou?r|lesion|esophag.*tumou?r).*$"
-    post_rule: Literal["propagate", "drawn"] = "propagate"
-    post_name_pattern: str = "(?i)^tumou?r[ _-]?bed.*$"
-    second_reader_pattern: str = "(?i)^.*[ ._-](r2|reader[ _-]?2)$"
-    nodal_name_pattern: str | None = None
-    min_similarity: Annotated[float, Field(ge=0, le=1)] = 0.7
-    min_share_in_grid: Annotated[float, Field(ge=0, le=1)] = 0.8
-
-    @field_validator("name_pattern", "post_name_pattern", "second_reader_pattern", "nodal_name_pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            msg = f"not a regular expression: {error}"
-            raise ValueError(msg) from error
-        return value
-
-
-class Grid(Strict):
-    """The model's grid, in patient axes (LPS), centred on the ROI; its axes may differ in size and spacing.
-
-    What of the ROI lies nearer than ``margin_mm`` to the grid's border counts as outside it.
-    """
-
-    size_zyx: tuple[Annotated[int, Field(ge=8, le=256)], ...]
-    spacing_zyx_mm: tuple[Annotated[float, Field(gt=0, le=10)], ...]
-    window_hu: tuple[float, float]
-    margin_mm: Annotated[float, Field(ge=0, le=50)] = 0.0
-
-    @model_validator(mode="after")
-    def _three_axes(self) -> Self:
-        if len(self.size_zyx) != 3 or len(self.spacing_zyx_mm) != 3:
-            msg = "size_zyx and spacing_zyx_mm take three values: z, y, x"
-            raise ValueError(msg)
-        if not self.window_hu[0] < self.window_hu[1]:
-            msg = "window_hu must be [low, high] in HU with low < high"
-            raise ValueError(msg)
-        if any(2 * self.margin_mm >= n * mm for n, mm in zip(self.size_zyx, self.spacing_zyx_mm, strict=True)):
-            msg = "margin_mm leaves nothing of the grid"
-            raise ValueError(msg)
-        return self
-
-
-QualityCode = Literal[
-    "thick_slices",
-    "roi_near_border",
-    "hu_implausible",
-    "noisy",
-    "metal_near_roi",
-    "body_truncated",
-    "not_enhanced",
-    "enhancement_unknown",
-    "lossy_compression",
-    "tilt_corrected",
-    "interval_unusual",
-    "kernel_differs",
-    "enhancement_differs",
-]
-
-
-class Quality(Strict):
-    """What makes a CT doubtful. Every finding is noted; those in ``refuse`` exclude unless a person overrides them.
-
-    Attributes:
-        max_slice_mm: largest slice thickness or distance between slices.
-        roi_margin_mm: how far the scan must extend beyond the ROI on every side.
-        max_noise_hu: largest noise, SD in homogeneous soft tissue.
-        min_enhancement_hu: least HU of the heart and great vessels after contrast medium.
-        max_enhancement_difference_hu: between the two CTs, in the heart and great vessels.
-        interval_days: usual days between the two CTs.
-        refuse: findings that exclude.
-
-    """
-
-    max_slice_mm: Annotated[float, Field(gt=0, le=20)] = 5.5
-    roi_margin_mm: Annotated[float, Field(ge=0, le=50)] = 3.0
-    max_noise_hu: Annotated[float, Field(gt=0)] = 40.0
-    min_enhancement_hu: Annotated[float, Field(gt=0)] = 90.0
-    max_enhancement_difference_hu: Annotated[float, Field(gt=0)] = 150.0
-    interval_days: tuple[int, int] = (14, 365)
-    refuse: tuple[QualityCode, ...] = ("thick_slices", "roi_near_border", "hu_implausible", "not_enhanced")
-
-    @field_validator("interval_days")
-    @classmethod
-    def _increasing(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 0 <= value[0] < value[1]:
-            msg = "interval_days must be [low, high] with 0 <= low < high"
-            raise ValueError(msg)
-        return value
-
-
-class Imaging(Strict):
-    """Which CTs a patient has and how they become tensors.
-
-    ``tilt``: what becomes of a series with uniform gantry tilt; ``correct`` undoes the shear in the one interpolation.
-    """
-
-    time_points: Annotated[tuple[TimePoint, ...], Field(min_length=1)]
-    tilt: Literal["refuse", "correct"] = "refuse"
-    quality: Quality = Quality()
-    roi: Roi = Roi()
-    grid: Grid
-
-    @field_validator("time_points")
-    @classmethod
-    def _in_order_of_time(cls, value: tuple[TimePoint, ...]) -> tuple[TimePoint, ...]:
-        if value not in {("pre",), ("post",), ("pre", "post")}:
-            msg = "time points must differ from each other and stand in order of time: [pre, post], [pre] or [post]"
-            raise ValueError(msg)
-        return value
 
 
 class Model(Strict):

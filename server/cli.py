@@ -10,7 +10,8 @@ from fedescc.common.console import Json, command_line, print_json, run_app
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedescc.common.study import Condition, Rule, Study, Variable
+    from fedescc.common.protocol import Condition, Rule, Variable
+    from fedescc.common.study import Study
 
 app = command_line("fedescc-server", "Check a study before it is distributed, and report a finished run.")
 

@@ -10,7 +10,8 @@ from fedescc.common import wire
 from fedescc.common.covariates import STEPS, CovariateSums, Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
-from fedescc.common.study import NumericVariable, Study
+from fedescc.common.protocol import NumericVariable
+from fedescc.common.study import Study
 from fedescc.common.sums import add_up
 from fedescc.common.wire import Reply, Request, Sums
 from fedescc.server.exchange import Attendance, Roster, exchange

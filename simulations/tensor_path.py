@@ -19,7 +19,8 @@ from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.client.intake.intake import covariate_arrays
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Grid, Imaging, Study, TimePoint
+from fedescc.common.imaging import Grid, Imaging, TimePoint
+from fedescc.common.study import Study
 from fedescc.simulations.outcome import Outcome, draw_outcome
 from fedescc.simulations.phantom import Scan, phantom_case
 

@@ -11,7 +11,7 @@ from fedescc.client.imaging.masks.contours import Mask
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import CtVolume
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Grid
+from fedescc.common.imaging import Grid
 
 # Nothing is less dense than air: lower values are padding outside the reconstruction circle, such as -2000 or -3024.
 AIR_HU = -1024

@@ -5,7 +5,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from fedescc.client.imaging.volumes.series import Series
-from fedescc.common.study import TimePoint
+from fedescc.common.imaging import TimePoint
 
 # A reconstruction of less than this part of the longest one is a detail of it.
 _DETAIL_FRACTION = 0.5

@@ -7,7 +7,9 @@ from datetime import date
 from typing import Literal
 
 from fedescc.client.intake.table.cells import Value
-from fedescc.common.study import Condition, Rule, Study, TimePoint
+from fedescc.common.imaging import TimePoint
+from fedescc.common.protocol import Condition, Rule
+from fedescc.common.study import Study
 
 INCLUDED = "included"
 ENDPOINT_UNKNOWN = "endpoint_unknown"

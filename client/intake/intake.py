@@ -19,7 +19,8 @@ from fedescc.client.intake.table.clinical import Clinical, PatientRow, clinical_
 from fedescc.client.site import SiteFile
 from fedescc.common import console
 from fedescc.common.errors import Refusal
-from fedescc.common.study import CategoricalVariable, NumericVariable, Study
+from fedescc.common.protocol import CategoricalVariable, NumericVariable
+from fedescc.common.study import Study
 
 _UNEVEN_P = 0.01
 _UNEVEN_BEDS = (

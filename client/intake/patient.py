@@ -22,7 +22,7 @@ from fedescc.client.intake.rois.bed import Baseline, find_bed
 from fedescc.client.intake.rois.mask_folder import MaskFolder
 from fedescc.client.intake.table.overrides import LOW_SIMILARITY, Override, accepted
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Imaging, TimePoint
+from fedescc.common.imaging import Imaging, TimePoint
 
 _WHOLE_SHARE = 0.999  # a voxel or two beyond the grid's border are no loss
 _ROI_CODES = frozenset({"empty_roi", "roi_exceeds_grid"})

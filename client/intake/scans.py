@@ -23,7 +23,8 @@ from fedescc.client.pool import run_all
 from fedescc.client.site import SiteFile
 from fedescc.common.console import OpenProgress, counting
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Study, TimePoint
+from fedescc.common.imaging import TimePoint
+from fedescc.common.study import Study
 
 ByTimePoint = Mapping[TimePoint, Candidates]
 

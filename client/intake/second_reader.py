@@ -13,7 +13,8 @@ from fedescc.client.intake.table.clinical import read_clinical
 from fedescc.client.site import SiteFile
 from fedescc.common import console
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Study, TimePoint
+from fedescc.common.imaging import TimePoint
+from fedescc.common.study import Study
 
 # Why readings of a day's scan do not fit one of its series says least, as they may fit another.
 _LEAST_TELLING = ("no_mask", "other_geometry")

@@ -15,7 +15,8 @@ from fedescc.client.intake.table.clinical import PatientRow
 from fedescc.client.intake.table.overrides import Override
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Study, TimePoint
+from fedescc.common.imaging import TimePoint
+from fedescc.common.study import Study
 
 # A series refused for one of these is no scan of the chest at all: it neither counts as a CT nor spoils one.
 _NO_SCAN = frozenset(

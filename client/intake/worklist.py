@@ -14,7 +14,9 @@ from fedescc.client.intake.intake import IntakeResult
 from fedescc.client.intake.rois.roi_codes import FAULTY, NOT_CARRIED, NOT_DRAWN
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
-from fedescc.common.study import Rule, Study, TimePoint
+from fedescc.common.imaging import TimePoint
+from fedescc.common.protocol import Rule
+from fedescc.common.study import Study
 
 # Needed where the protocol has no rule for it, and the built-in rule that it stands for.
 _IMPLIED = {

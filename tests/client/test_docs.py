@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from fedescc.client.imaging.volumes import reasons
-from fedescc.common.study import QualityCode
+from fedescc.common.imaging import QualityCode
 
 # A caller's mistake, a code that only other code sees, or a PACS user's status instead of a reader's reason.
 INTERNAL = {"not_int16", "conflict", "disk_full", "invalid_uid", "missing_uid", "sop_class_mismatch", "too_large"}
@@ -52,6 +52,6 @@ def test_no_code_is_explained_that_does_not_exist(repository: Path, explained: s
     text = (repository / "docs" / "intake.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]+) \|", text, flags=re.MULTILINE)
     codes = {code for row in rows for code in re.findall(r"`([a-z][a-z0-9]*_[a-z0-9_]+)`", row)}
-    sources = [*(repository / "client").rglob("*.py"), repository / "common" / "study.py"]
+    sources = [*(repository / "client").rglob("*.py"), repository / "common" / "imaging.py"]
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
     assert {code for code in codes if f'"{code}"' not in source} == set()

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Condition, Study, read_study, shipped_studies
+from fedescc.common.protocol import Condition
+from fedescc.common.study import Study, read_study, shipped_studies
 from fedescc.common.yamlfile import parse_model
 
 MINIMAL: dict[str, Any] = {

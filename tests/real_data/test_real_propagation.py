@@ -12,7 +12,7 @@ from fedescc.client.imaging.registration.propagation import carry
 from fedescc.client.imaging.registration.register import register
 from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Roi
+from fedescc.common.imaging import Roi
 
 pytestmark = pytest.mark.real_data
 

@@ -16,7 +16,7 @@ from fedescc.client.imaging.quality.kernels import kernel_class
 from fedescc.client.imaging.quality.tissue import sample_scan
 from fedescc.client.imaging.volumes.series import Series, group_series
 from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume
-from fedescc.common.study import Quality
+from fedescc.common.imaging import Quality
 
 pytestmark = pytest.mark.real_data
 

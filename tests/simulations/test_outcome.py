@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fedescc.common.errors import Refusal
-from fedescc.common.study import CategoricalVariable, NumericVariable, read_study
+from fedescc.common.protocol import CategoricalVariable, NumericVariable
+from fedescc.common.study import read_study
 from fedescc.simulations.outcome import (
     CLINICAL_LATENTS,
     COEFFICIENTS,

@@ -26,7 +26,7 @@ from fedescc.client.imaging.registration.register import Alignment, register
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Roi
+from fedescc.common.imaging import Roi
 from fedescc.simulations.phantom import phantom_case
 
 SEED = 2026

@@ -13,7 +13,7 @@ from fedescc.client.imaging.quality.noise import measure_noise
 from fedescc.client.imaging.quality.tissue import Sample, sample_scan
 from fedescc.client.imaging.volumes.reasons import series_warnings
 from fedescc.client.imaging.volumes.volume import CtVolume
-from fedescc.common.study import Quality, QualityCode
+from fedescc.common.imaging import Quality, QualityCode
 
 # Positions are decimal strings: 5.5 mm may come out as 5.5000001.
 _LENGTH_TOLERANCE_MM = 1e-3

@@ -25,7 +25,7 @@ from fedescc.client.imaging.headers.walk import signature
 from fedescc.client.intake.eligibility import Scans
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
-from fedescc.common.study import Imaging, TimePoint
+from fedescc.common.imaging import Imaging, TimePoint
 
 _FORMAT = 1
 _SUFFIX = ".npz"

@@ -16,7 +16,7 @@ from fedescc.client.intake.disk.parts import Part
 from fedescc.client.intake.table.overrides import Override
 from fedescc.client.intake.timepoints import Candidates
 from fedescc.common.files import write_atomically
-from fedescc.common.study import TimePoint
+from fedescc.common.imaging import TimePoint
 
 CHOSEN = "chosen"
 NOT_TRIED = "not_tried"

@@ -15,7 +15,7 @@ from fedescc.client.intake.rois.mask_copies import without_copies, without_same_
 from fedescc.client.intake.rois.roi_files import Drawing, LabelMap, Wanted, read_drawing, read_label_map
 from fedescc.client.intake.rois.roi_names import RoiNames
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Roi, TimePoint
+from fedescc.common.imaging import Roi, TimePoint
 
 
 @dataclass(frozen=True)

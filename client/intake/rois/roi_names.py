@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from fedescc.common.study import Roi
+from fedescc.common.imaging import Roi
 
 Role = Literal["pre", "post", "nodes"]
 _SEPARATOR = re.compile(r"[ ._-]")
@@ -19,7 +19,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class RoiNames:
-    """The study's patterns (regular expressions, in full, letter case ignored); see `fedescc.common.study.Roi`."""
+    """The study's patterns (regular expressions, in full, letter case ignored); see `fedescc.common.imaging.Roi`."""
 
     pre: str
     post: str

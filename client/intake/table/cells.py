@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from fedescc.client.site import ClinicalTable
 from fedescc.common.errors import Refusal
-from fedescc.common.study import CategoricalVariable, DateVariable, NumericVariable, Variable
+from fedescc.common.protocol import CategoricalVariable, DateVariable, NumericVariable, Variable
 
 Value = float | str | date
 

@@ -8,7 +8,8 @@ from fedescc.client.intake.table.cells import RowFault, Value, read_cell
 from fedescc.client.intake.table.lines import TableLine, read_lines, wrong_delimiter
 from fedescc.client.site import ROW_NUMBER, ClinicalTable, SiteFile
 from fedescc.common.errors import Refusal
-from fedescc.common.study import CategoricalVariable, Study
+from fedescc.common.protocol import CategoricalVariable
+from fedescc.common.study import Study
 
 _SPLITS: dict[str, SplitName] = {
     "train": "train",

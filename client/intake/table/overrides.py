@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from fedescc.common.errors import Refusal
-from fedescc.common.study import QualityCode, TimePoint
+from fedescc.common.imaging import QualityCode, TimePoint
 
 Action = Literal["use_series", "accept", "refuse_ct"]
 LOW_SIMILARITY = "low_similarity"

@@ -15,7 +15,7 @@ from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.series import group_series
 from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Grid
+from fedescc.common.imaging import Grid
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 TURNED = (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)

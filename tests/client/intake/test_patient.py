@@ -18,7 +18,8 @@ from fedescc.client.intake.disk.parts import Part
 from fedescc.client.intake.patient import Task, died, prepare_patient
 from fedescc.client.intake.rois.mask_folder import MaskFolder, read_mask_folder
 from fedescc.client.intake.table.overrides import Override
-from fedescc.common.study import Imaging, TimePoint, read_study
+from fedescc.common.imaging import Imaging, TimePoint
+from fedescc.common.study import read_study
 
 ESCC = read_study("escc-pcr")
 PATIENT = "SYN-a-0000"

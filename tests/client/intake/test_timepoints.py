@@ -17,7 +17,8 @@ from fedescc.client.intake.table.overrides import Override
 from fedescc.client.intake.timepoints import Candidates, find_candidates, match_series
 from fedescc.client.site import Images
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Study, TimePoint, read_study
+from fedescc.common.imaging import TimePoint
+from fedescc.common.study import Study, read_study
 
 ESCC = read_study("escc-pcr")
 DATES: dict[str, Any] = {

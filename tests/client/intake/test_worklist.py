@@ -19,7 +19,8 @@ from fedescc.client.intake.intake import IntakeResult
 from fedescc.client.intake.rois.roi_codes import FAULTY, NOT_CARRIED, NOT_DRAWN
 from fedescc.client.intake.worklist import Todo, worklist, write_csv
 from fedescc.common.errors import Refusal
-from fedescc.common.study import QualityCode, Study, read_study
+from fedescc.common.imaging import QualityCode
+from fedescc.common.study import Study, read_study
 
 ESCC = read_study("escc-pcr")
 CHOSEN = (SeriesEntry("pre", "1.2.1", 2, "P/pre", "chosen"), SeriesEntry("post", "1.2.2", 2, "P/post", "chosen"))

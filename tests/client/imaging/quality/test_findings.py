@@ -10,7 +10,7 @@ from fedescc.client.imaging.quality.findings import ScanQuality, check_pair, che
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Quality
+from fedescc.common.imaging import Quality
 from fedescc.simulations.phantom import phantom_case
 
 LIMITS = Quality()

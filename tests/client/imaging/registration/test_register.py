@@ -19,7 +19,7 @@ from fedescc.client.imaging.registration.rigid import Rigid, box_corners
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import HuArray, MemoryVolume
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Roi
+from fedescc.common.imaging import Roi
 
 STAY = Rigid.of(np.eye(3), (0, 0, 0))
 

@@ -13,7 +13,8 @@ from fedescc.client.intake.disk.parts import Part, PartStore, Tensors, part_byte
 from fedescc.client.intake.eligibility import Scans
 from fedescc.client.intake.table.overrides import Override
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Imaging, read_study
+from fedescc.common.imaging import Imaging
+from fedescc.common.study import read_study
 
 STUDY = read_study("escc-pcr")
 assert STUDY.imaging is not None

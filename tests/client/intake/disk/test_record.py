@@ -22,7 +22,7 @@ from fedescc.client.intake.disk.record import (
 )
 from fedescc.client.intake.table.overrides import Override
 from fedescc.client.intake.timepoints import Candidates, Rejected
-from fedescc.common.study import TimePoint
+from fedescc.common.imaging import TimePoint
 
 DAY = date(2024, 1, 5)
 

@@ -20,7 +20,7 @@ from fedescc.client.imaging.volumes.series import Series, group_series
 from fedescc.client.intake.rois.mask_folder import MaskFolder, read_mask_folder
 from fedescc.client.intake.rois.roi_files import Wanted
 from fedescc.common.errors import Refusal
-from fedescc.common.study import Roi as StudyRoi
+from fedescc.common.imaging import Roi as StudyRoi
 from fedescc.common.study import read_study
 
 ROI = StudyRoi(name_pattern="(?i)^(?!tumou?r[ _-]?bed)(gtv|tumou?r|lesion).*$")

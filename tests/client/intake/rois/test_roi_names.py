@@ -3,7 +3,8 @@
 import pytest
 
 from fedescc.client.intake.rois.roi_names import Reading, RoiNames
-from fedescc.common.study import Roi, read_study
+from fedescc.common.imaging import Roi
+from fedescc.common.study import read_study
 
 NAMES = RoiNames.of(Roi(nodal_name_pattern="(?i)gtvn.*|.*node"))
 STRICT = RoiNames.of(Roi(name_pattern="GTV", post_name_pattern="bed", second_reader_pattern=".*_second"))
