@@ -8,15 +8,21 @@ import numpy as np
 
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.volumes.telling import (
+    KV,
+    Labels,
     Places,
+    accession,
+    acquired,
+    agent,
     along_normal,
     clusters,
     coincide,
+    description,
     interleaved,
     seconds,
+    words,
 )
 
-_KV = 1.0  # tube voltages are stated to the kV
 # A scan may go on past midnight, but not for so long.
 _SCAN_SECONDS = 600.0
 _DAY_SECONDS = 86400.0
@@ -30,13 +36,16 @@ _THICKNESS_FRACTION = 1.1
 # Two scans of one place, as of chest and abdomen, are apart by more than a slice or two that were lost.
 _LOST_SLICES = 3
 _MULTIPLE_TOLERANCE = 0.1
+# Of two halves some slices may be lost; the other steps are those of the whole.
+_EVEN_SHARE = 0.75
 
 
 def mixing_reasons(rows: Sequence[DicomRow]) -> tuple[str, ...]:
     """Codes of why slices, ascending along the normal, are of several scans.
 
-    mixed_volume: they differ in what a scan has once: date, contrast medium or none, tube voltage, manufacturer,
-    accession number, series description or time point. What only some of them state is no difference.
+    mixed_volume: they differ in what a scan has once: date, tube voltage or time point; or in contrast medium,
+    manufacturer, accession number or series description, where another acquisition, or its count of images, begins
+    just there. These four are also edited, or filled in, for some images of one scan: alone they are a warning.
     ambiguous_interleave: their Instance Numbers (0020,0013) count two stacks that lie between each other.
     """
     checks = {
@@ -52,18 +61,24 @@ def mixing_warnings(rows: Sequence[DicomRow]) -> tuple[str, ...]:
     runs.append(_runs(clusters([seconds(row) for row in rows], gap=_PAUSE_SECONDS)))
     checks = {
         "several_acquisitions": any(1 < len(run) <= _FEW_RUNS and min(run) >= _SHORTEST_RUN for run in runs),
+        "scan_tags_vary": any(len(set(labels)) > 1 for labels in _edited_tags(rows)),
         "instance_numbers_repeat": any(max(Counter(n).values()) > 1 for n in _numbers(rows)),
     }
     return tuple(code for code, applies in checks.items() if applies)
 
 
-def halves_of_one(volumes: Sequence[list[DicomRow]]) -> bool:
+def halves_of_one(volumes: Sequence[Sequence[DicomRow]], *, of_one_kind: bool = True) -> bool:
     """Whether two of some volumes look like every other slice of one stack.
 
     They lie between each other, and their common Instance Numbers count on from slice to slice; or, where images are
     not numbered, the slices of neither touch and those of both together do.
+
+    Where a tag that says nothing of scans parted them (not ``of_one_kind``), they are halves unless something speaks
+    against it: together they are no even stack on one line, the slices of each touch without the other's, or, where
+    thickness is not stated, each has numbers of its own.
     """
-    return any(_halves(*pair) for pair in combinations([one for one in volumes if len(one) > 1], 2))
+    several = [one for one in volumes if len(one) > 1]
+    return any(_halves(one, other, of_one_kind) for one, other in combinations(several, 2))
 
 
 def apart(rows: Sequence[DicomRow]) -> bool:
@@ -90,29 +105,75 @@ def apart(rows: Sequence[DicomRow]) -> bool:
 
 def _differs_in_scan(rows: Sequence[DicomRow]) -> bool:
     times = {row.temporal_position for row in rows if row.temporal_position is not None}
-    stated = (
-        len(set(clusters([row.kvp for row in rows if row.kvp], gap=_KV))),
-        len({row.manufacturer.casefold() for row in rows} - {""}),
-        len({row.accession_number for row in rows} - {""}),
-        len({row.series_description for row in rows} - {""}),
-        len({bool(row.contrast_agent) for row in rows}),
-        len(times) if len(times) < len(rows) else 0,  # a time point for each slice is a counter
+    if 1 < len(times) < len(rows):  # a time point for each slice is a counter
+        return True
+    volts = clusters([row.kvp for row in rows if row.kvp], gap=KV)
+    return len(set(volts)) > 1 or _dates_differ(rows) or any(_begins_anew(rows, tags) for tags in _edited_tags(rows))
+
+
+def _edited_tags(rows: Sequence[DicomRow]) -> list[Labels]:
+    """What is the same for all of a scan, but may be edited for some images, as labels of the rows.
+
+    What only some images state is no difference, but for contrast medium; a value for nearly every image is a counter.
+    """
+    stated: list[list[str]] = [
+        [words(row.manufacturer) for row in rows],
+        [accession(row) for row in rows],
+        [description(row) for row in rows],
+    ]
+    tags: list[Labels] = [list(values) for values in stated if len(set(values) - {""}) > 1]
+    tags.append([bool(agent(row)) for row in rows])
+    return [labels for labels in tags if len(set(labels)) <= max(2, len(rows) // 2)]
+
+
+def _begins_anew(rows: Sequence[DicomRow], labels: Labels) -> bool:
+    """Whether rows of each label are an acquisition, or a group of times, of their own, or are numbered anew."""
+    kinds = set(labels)
+    if len(kinds) > 1 and _numbered_anew(rows, labels):
+        return True
+    others = (
+        [(row.acquisition_number, row.stack_id) for row in rows],
+        clusters([seconds(row) for row in rows], gap=_PAUSE_SECONDS),
     )
-    return max(stated) > 1 or _dates_differ(rows)
+    for second in others:
+        found = [{other for label, other in zip(labels, second, strict=True) if label == kind} for kind in kinds]
+        if 1 < len(kinds) == len(set(second)) and sum(map(len, found)) == len(set(second)):
+            return True
+    return False
+
+
+def _numbered_anew(rows: Sequence[DicomRow], labels: Labels) -> bool:
+    """Whether images share their numbers with some of another label, and with none of their own."""
+    numbers: defaultdict[Hashable, list[int | None]] = defaultdict(list)
+    for row, label in zip(rows, labels, strict=True):
+        numbers[label].append(row.instance_number)
+    own = [set(found) - {None} for found in numbers.values()]
+    distinct = all(len(one) == len(found) for one, found in zip(own, numbers.values(), strict=True))
+    return distinct and any(one & other for one, other in combinations(own, 2))
 
 
 def _dates_differ(rows: Sequence[DicomRow]) -> bool:
     """Whether images were acquired on two dates, unless at midnight."""
-    dates = sorted({row.acquisition_date for row in rows} - {""})
+    dates = sorted({acquired(row) for row in rows} - {""})
     if len(dates) != 2:
         return len(dates) > 2
+    if not _following(*dates):
+        return True
     times: defaultdict[str, list[float | None]] = defaultdict(list)
     for row in rows:
-        times[row.acquisition_date].append(seconds(row))
+        times[acquired(row)].append(seconds(row))
     before, after = ([time for time in times[date] if time is not None] for date in dates)
-    if not before or not after or not _following(*dates):
-        return True
+    if not before or not after:
+        return not _one_sweep(rows)
     return _DAY_SECONDS - min(before) + max(after) > _SCAN_SECONDS
+
+
+def _one_sweep(rows: Sequence[DicomRow]) -> bool:
+    """Whether rows, ascending along the normal, go from one date to the other once and are numbered throughout."""
+    numbers = [row.instance_number for row in rows if row.instance_number is not None]
+    steps = np.diff(numbers)
+    dates = _runs(acquired(row) for row in rows)
+    return len(dates) == 2 and len(numbers) == len(rows) and bool((steps > 0).all() or (steps < 0).all())
 
 
 def _following(date: str, other: str) -> bool:
@@ -148,7 +209,16 @@ def _numbers(rows: Iterable[DicomRow]) -> list[list[int]]:
 
 
 def _numbers_interleave(rows: Sequence[DicomRow]) -> bool:
-    return any(_repeats_interleave(numbers) or _blocks_interleave(numbers) for numbers in _numbers(rows))
+    overlap = not _side_by_side(rows)
+    return any(_repeats_interleave(one) or (overlap and _blocks_interleave(one)) for one in _numbers(rows))
+
+
+def _side_by_side(rows: Sequence[DicomRow]) -> bool:
+    """Whether slices do not overlap: of two scans that lie between each other, slices do."""
+    along, thickness = along_normal(rows), [row.slice_thickness_mm or 0.0 for row in rows]
+    if along is None or min(thickness) <= 0:
+        return False
+    return bool(np.diff(np.sort(along)).min() * _THICKNESS_FRACTION >= max(thickness))
 
 
 def _repeats_interleave(numbers: list[int]) -> bool:
@@ -163,7 +233,7 @@ def _repeats_interleave(numbers: list[int]) -> bool:
 
 def _blocks_interleave(numbers: list[int]) -> bool:
     """Whether the slices, in order of their numbers, sweep a few times through one place: 1, 11, 2, 12, 3, 13."""
-    if len(set(numbers)) < len(numbers):
+    if len(set(numbers)) < len(numbers) or _by_file_name(numbers):
         return False
     places = np.argsort(numbers)
     for sign in (1, -1):
@@ -174,7 +244,15 @@ def _blocks_interleave(numbers: list[int]) -> bool:
     return False
 
 
-def _halves(one: list[DicomRow], other: list[DicomRow]) -> bool:
+def _by_file_name(numbers: list[int]) -> bool:
+    """Whether slices were numbered in the order of names like IM1, IM10, IM11, IM2."""
+    names = sorted(range(1, len(numbers) + 1), key=str)
+    rank = np.argsort(np.argsort(numbers))
+    by_name = np.argsort(np.array(names) - 1)
+    return bool((rank == by_name).all() or (rank[::-1] == by_name).all())
+
+
+def _halves(one: Sequence[DicomRow], other: Sequence[DicomRow], of_one_kind: bool) -> bool:
     rows = [*one, *other]
     along = along_normal(rows)
     if along is None or coincide(along):
@@ -182,12 +260,31 @@ def _halves(one: list[DicomRow], other: list[DicomRow]) -> bool:
     half = np.repeat([0, 1], [len(one), len(other)])
     if not interleaved(half.tolist(), along.tolist()):
         return False
-    numbers = [rows[k].instance_number for k in np.argsort(along)]
-    known = [number for number in numbers if number is not None]
-    if len(known) == len(rows):
-        steps = np.diff(known)
-        return bool((steps > 0).all() or (steps < 0).all())
-    return _touch_only_together(rows, along, half)
+    order = np.argsort(along)
+    if _count_on([rows[k] for k in order]):
+        return True
+    if of_one_kind:
+        return None in {row.instance_number for row in rows} and _touch_only_together(rows, along, half)
+    if not _even_line([rows[k] for k in order]):
+        return False
+    if all(row.slice_thickness_mm for row in rows):
+        return _touch_only_together(rows, along, half)
+    return not all(_count_on([rows[k] for k in order if half[k] == label]) for label in (0, 1))
+
+
+def _count_on(rows: Sequence[DicomRow]) -> bool:
+    """Whether all are numbered, and the numbers ascend or descend from slice to slice."""
+    numbers = [row.instance_number for row in rows if row.instance_number is not None]
+    steps = np.diff(numbers)
+    return len(numbers) == len(rows) and bool((steps > 0).all() or (steps < 0).all())
+
+
+def _even_line(rows: Sequence[DicomRow]) -> bool:
+    """Whether nearly all steps from slice to slice are the same, in length and direction."""
+    steps = np.diff(np.array([row.position for row in rows], dtype=np.float64), axis=0)
+    usual = np.median(steps, axis=0)
+    off = np.linalg.norm(steps - usual, axis=1)
+    return bool((off <= _MULTIPLE_TOLERANCE * np.linalg.norm(usual)).mean() >= _EVEN_SHARE)
 
 
 def _touch_only_together(rows: Sequence[DicomRow], along: Places, half: Places) -> bool:

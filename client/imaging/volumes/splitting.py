@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.volumes.geometry import DUPLICATE_MM
 from fedescc.client.imaging.volumes.telling import (
+    UNSTATED_SHARE,
     Labels,
     Places,
     along_normal,
@@ -28,6 +29,14 @@ _TRACKED_PLACES, _TRACKED_PLACES_NAMED, _TRACKED_TIMES = 2, 4, 3
 _TRACKING_NAME = re.compile(r"monitoring|bolus|smart ?prep|sure ?start|tracker|timing", re.IGNORECASE)
 
 Key = Callable[[DicomRow], Hashable]
+# Two scans under one series UID have a date or number of their own: the export or an anonymiser is at fault. Of a
+# kernel the second value is the strength of iterative reconstruction.
+_FILLED_IN: tuple[Key, ...] = (
+    lambda row: row.frame_of_reference_uid,
+    lambda row: row.kernel.split("\\")[0],
+    lambda row: row.study_date,
+    lambda row: row.series_number,
+)
 _KEYS_AT_ONCE = 3  # that volumes are told apart by; more together single out stray images
 _FRAMES_VARY = 3  # images, all with a frame of reference of their own
 
@@ -43,8 +52,14 @@ def alike_in(rows: Sequence[DicomRow]) -> list[list[DicomRow]]:
     The frame of reference counts too, unless ``frames_vary``.
     """
     framed = not frames_vary(rows)
-    parts = _partition(rows, lambda row: (_volume_key(row), row.frame_of_reference_uid if framed else ""))
-    return [part for alike in parts for part in _gathered(alike)]
+    only = [_only_value(key(row) for row in rows) for key in _FILLED_IN]
+
+    def whole_key(row: DicomRow) -> Hashable:
+        # What a few images of a series do not state is what the others state.
+        frame, *others = (key(row) or value for key, value in zip(_FILLED_IN, only, strict=True))
+        return _volume_key(row), tuple(others), frame if framed else ""
+
+    return [part for alike in _partition(rows, whole_key) for part in _gathered(alike)]
 
 
 def frames_vary(rows: Sequence[DicomRow]) -> bool:
@@ -108,10 +123,17 @@ def _series_key(row: DicomRow) -> Hashable:
 
 def _volume_key(row: DicomRow) -> Hashable:
     return (
-        # Two scans under one series UID have a date or number of their own: the export or an anonymiser is at fault.
-        (row.modality, row.sop_class, row.image_type[:3], row.kernel, row.study_date, row.series_number),
+        (row.modality, row.sop_class, row.image_type[:3]),
         (row.rows, row.columns, row.samples_per_pixel, row.has_pixels),
     )
+
+
+def _only_value(values: Iterable[Hashable]) -> Hashable:
+    """The only value that is stated, by all but a few; None where there is no such value."""
+    found = list(values)
+    stated = [value for value in found if value not in {None, ""}]
+    few = len(found) - len(stated) < UNSTATED_SHARE * len(found)
+    return stated[0] if few and len(set(stated)) == 1 else None
 
 
 def _gathered(rows: list[DicomRow]) -> list[list[DicomRow]]:

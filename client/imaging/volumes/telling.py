@@ -19,30 +19,70 @@ _THICKNESS_RATIO = 1.1
 _MINGLED_SHARE = 0.5
 _TIME = re.compile(r"(\d\d):?(\d\d)(?::?(\d\d(?:\.\d+)?))?")
 
+# What the tag says of a scan without contrast medium.
+_NO_AGENT = frozenset({"", "none", "no", "n/a", "na", "w/o", "without"})
+KV = 1.0  # tube voltages are stated to the kV
+# Of a property that some images do not state, at least this share must be without for that to tell two scans apart.
+UNSTATED_SHARE = 1 / 3
+
+
+def agent(row: DicomRow) -> str:
+    """Contrast medium in one spelling; "" for none."""
+    text = words(row.contrast_agent)
+    return "" if text in _NO_AGENT else text
+
+
+def description(row: DicomRow) -> str:
+    """Series Description (0008,103E) in one spelling."""
+    return words(row.series_description)
+
+
+def accession(row: DicomRow) -> str:
+    """Accession number without leading zeros, which some systems drop."""
+    return row.accession_number.strip().lstrip("0")
+
+
+def acquired(row: DicomRow) -> str:
+    """Acquisition Date as digits; old files have dots in it."""
+    return re.sub(r"\D", "", row.acquisition_date)
+
+
+def words(text: str) -> str:
+    """A text in one spelling: lower case, single spaces."""
+    return " ".join(text.casefold().split())
+
+
+def _kind(row: DicomRow) -> Hashable:
+    """Image Type without numbers, such as a mixing ratio for each slice."""
+    return tuple(value for value in row.image_type if not _NUMBER.fullmatch(value))
+
+
+_NUMBER = re.compile(r"[\d.]+")
 _PROPERTIES: tuple[Callable[[DicomRow], Hashable], ...] = (
     lambda row: row.acquisition_number,
-    lambda row: row.image_type,
+    _kind,
     lambda row: row.temporal_position,
     lambda row: row.phase_percent,
     lambda row: row.stack_id,
-    lambda row: row.series_description,
-    lambda row: row.contrast_agent.casefold(),
-    lambda row: row.acquisition_date,
-    lambda row: _rounded(row.kvp),
-    lambda row: row.manufacturer.casefold(),
-    lambda row: row.accession_number,
+    description,
+    agent,
+    acquired,
+    lambda row: words(row.manufacturer),
+    accession,
 )
 
 
 def telling_labels(rows: Sequence[DicomRow]) -> list[Labels]:
     """What two scans of one place differ in, each property as one label a row; those that tell nothing are left out.
 
-    A property that nearly every image has a value of its own for is a counter and says nothing of scans. Slices differ
+    A property that nearly every image has a value of its own for is a counter and says nothing of scans, nor does one
+    that a few images do not state. Slices differ
     in thickness where it does by more than rounding. Times count where they form groups that lie between each other's
     slices: a scan that goes on from slice to slice has a time for each, too.
     """
-    properties = [[key(row) for row in rows] for key in _PROPERTIES]
-    properties.append(clusters([row.slice_thickness_mm for row in rows], ratio=_THICKNESS_RATIO))
+    properties = [labels for labels in ([key(row) for row in rows] for key in _PROPERTIES) if _tells(labels)]
+    properties.append(clusters([row.kvp or None for row in rows], gap=KV))
+    properties.append(clusters([row.slice_thickness_mm or None for row in rows], ratio=_THICKNESS_RATIO))
     times = clusters([seconds(row) for row in rows], gap=_PAUSE_SECONDS)
     along = along_normal(rows)
     if along is not None and _mingled(times, along):
@@ -93,8 +133,11 @@ def interleaved(labels: Iterable[Hashable], along: Iterable[float]) -> bool:
     return any(following[0] < high for (_, high), following in pairwise(ordered))
 
 
-def _rounded(value: float | None) -> int | None:
-    return round(value) if value is not None and np.isfinite(value) else None
+def _tells(labels: Labels) -> bool:
+    """Whether a property has two values, or one and is not stated by a good part of the images."""
+    stated = [label for label in labels if label not in {None, "", ()}]
+    rarer = min(len(stated), len(labels) - len(stated))
+    return len(set(stated)) > 1 or rarer >= UNSTATED_SHARE * len(labels) > 0
 
 
 def _mingled(labels: Labels, along: Places) -> bool:

@@ -31,17 +31,69 @@ EIGHT = [float(z) for z in range(8)]
 @pytest.mark.parametrize(
     ("field", "one", "other"),
     [
-        ("contrast_agent", "", "IOHEXOL"),
         ("kvp", 80.0, 140.0),
-        ("manufacturer", "GE", "SIEMENS"),
-        ("accession_number", "1", "2"),
-        ("series_description", "arterial", "venous"),
         ("temporal_position", 1, 2),
         ("acquisition_date", "20240101", "20240401"),
     ],
 )
 def test_scans_that_abut_are_refused(field: str, one: Any, other: Any) -> None:
     assert mixing_reasons(stack(EIGHT, **{field: [one] * 4 + [other] * 4})) == ("mixed_volume",)
+
+
+@pytest.mark.parametrize(
+    ("field", "one", "other"),
+    [
+        ("contrast_agent", "", "IOHEXOL"),
+        ("contrast_agent", "None", "IOHEXOL"),
+        ("manufacturer", "GE", "SIEMENS"),
+        ("accession_number", "1", "2"),
+        ("series_description", "arterial", "venous"),
+    ],
+)
+def test_what_is_also_edited_by_hand_needs_a_second_sign(field: str, one: Any, other: Any) -> None:
+    """An injector starts late, a system renames some images: one scan. A new acquisition at that slice: two."""
+    tags = {field: [one] * 4 + [other] * 4}
+    alone = stack(EIGHT, **tags)
+    assert (mixing_reasons(alone), "scan_tags_vary" in mixing_warnings(alone)) == ((), True)
+    signs: list[dict[str, Any]] = [
+        {"acquisition_number": [1] * 4 + [2] * 4},
+        {"acquisition_time": ["101500"] * 4 + ["101700"] * 4},
+        {"instance_number": [1, 2, 3, 4] * 2},
+    ]
+    for sign in signs:
+        assert mixing_reasons(stack(EIGHT, **tags, **sign)) == ("mixed_volume",), sign
+    elsewhere = {"acquisition_number": [1] * 6 + [2] * 2}
+    by_rotation = {"acquisition_number": list(range(8))}
+    counted_on = {"instance_number": list(range(8))}
+    for none in (elsewhere, by_rotation, counted_on):
+        assert mixing_reasons(stack(EIGHT, **tags, **none)) == (), none
+
+
+def test_a_scan_past_midnight_without_times_is_one_where_its_images_count_on() -> None:
+    dates = ["20240101"] * 3 + ["2024.01.02"] * 5
+    assert mixing_reasons(stack(EIGHT, acquisition_date=dates, instance_number=list(range(8)))) == ()
+    assert mixing_reasons(stack(EIGHT, acquisition_date=dates)) == ("mixed_volume",)
+    late = [day.replace("2024.01.02", "20240103") for day in dates]
+    assert mixing_reasons(stack(EIGHT, acquisition_date=late, instance_number=list(range(8)))) == ("mixed_volume",)
+
+
+@pytest.mark.parametrize("count", [12, 19, 25, 32, 39, 40])
+def test_numbers_in_the_order_of_file_names_are_one_stack(count: int) -> None:
+    """IM1, IM10, IM11, IM2: renumbered by a copy."""
+    names = sorted(range(1, count + 1), key=str)
+    numbers = [names.index(k) + 1 for k in range(1, count + 1)]
+    places = [2.0 * k for k in range(count)]
+    thick: dict[str, Any] = {"slice_thickness_mm": 5.0}
+    for order in (numbers, numbers[::-1]):
+        assert mixing_reasons(stack(places, instance_number=order, **thick)) == ()
+
+
+def test_slices_side_by_side_are_no_two_scans_whatever_their_numbers() -> None:
+    """Images that arrived over two lines; two scans between each other's slices overlap, unless they had gaps."""
+    numbers = [1, 5, 2, 6, 3, 7, 4, 8]
+    for thickness, reasons in ((1.0, ()), (2.0, ("ambiguous_interleave",)), (None, ("ambiguous_interleave",))):
+        rows = stack(EIGHT, instance_number=numbers, slice_thickness_mm=thickness)
+        assert mixing_reasons(rows) == reasons, thickness
 
 
 @pytest.mark.parametrize(

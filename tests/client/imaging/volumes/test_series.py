@@ -369,7 +369,7 @@ def test_every_second_slice_under_another_acquisition_is_no_volume(tmp_path: Pat
     [
         {"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]},
         {"ConvolutionKernel": "B30f 1"},
-        {"FrameOfReferenceUID": ""},
+        {"FrameOfReferenceUID": "1.9"},
         {"SeriesNumber": 9},
         {"StudyDate": "20240101"},
         {"PixelSpacing": [0.9, 0.9]},
@@ -385,6 +385,51 @@ def test_a_volume_that_a_tag_cuts_is_refused_whole(
     parts = volumes(tmp_path)
     assert len(parts) == 2
     assert all("volume_cut" in part.reasons for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "stated"),
+    [
+        ("FrameOfReferenceUID", "1.2.3.5"),
+        ("ConvolutionKernel", "B30f"),
+        ("SeriesNumber", 3),
+        ("StudyDate", "20240101"),
+        ("KVP", 120),
+        ("AcquisitionNumber", 1),
+        ("AcquisitionDate", "20240101"),
+        ("Manufacturer", "GE"),
+        ("AccessionNumber", "12"),
+        ("SeriesDescription", "CHEST C+"),
+        ("TemporalPositionIdentifier", 1),
+        ("ContrastBolusAgent", "IOHEXOL"),
+        ("SliceThickness", 2),
+    ],
+)
+def test_what_a_few_images_do_not_state_parts_nothing(
+    tmp_path: Path, ct_series: Factory, keyword: str, stated: Any
+) -> None:
+    ct_series(tmp_path, EIGHT, per_slice=lambda k: {"InstanceNumber": k, keyword: "" if k in {2, 5} else stated})
+    (series,) = volumes(tmp_path)
+    assert (series.reasons, series.geometry is not None and series.geometry.shape_zyx[0]) == ((), 8)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS:UserWarning")  # as scanners write it
+def test_spelling_and_iterative_strength_part_nothing(tmp_path: Path, ct_series: Factory) -> None:
+    spelled = ["CHEST C+", "chest  c+", "Chest C+ "]
+    kernels = [["I30f", "3"], ["I30f", "2"]]
+    types = [["ORIGINAL", "PRIMARY", "AXIAL", "0.25"], ["ORIGINAL", "PRIMARY", "AXIAL", "0.26"]]
+
+    def tags(k: int) -> dict[str, Any]:
+        return {
+            "InstanceNumber": k,
+            "SeriesDescription": spelled[k % 3],
+            "ConvolutionKernel": kernels[k % 2],
+            "ImageType": types[k % 2],
+            "KVP": (120.4, 120.6)[k % 2],
+        }
+
+    ct_series(tmp_path, EIGHT, per_slice=tags)
+    assert (only(tmp_path).reasons, only(tmp_path).warnings) == ((), ())
 
 
 def test_a_second_reconstruction_that_reaches_further_cuts_nothing(tmp_path: Path, ct_series: Factory) -> None:
@@ -460,3 +505,67 @@ def test_stacks_numbered_each_on_its_own_are_parted(tmp_path: Path) -> None:
         ("accepted", [1, 3, 5, 7]),
         ("accepted", [2, 4, 6, 8]),
     ]
+
+
+def counted(k: int) -> dict[str, Any]:
+    return {"InstanceNumber": 1 + k}
+
+
+PARTED: list[tuple[str, tuple[Any, Any]]] = [
+    ("ConvolutionKernel", ("B30f", "B31f")),
+    ("FrameOfReferenceUID", ("", "1.2.3.5")),
+    ("ImageType", (["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "PRIMARY", "AXIAL"])),
+    ("ImageType", (["ORIGINAL", "PRIMARY", "AXIAL"], ["ORIGINAL", "PRIMARY", "axial"])),
+    ("ImageType", (["ORIGINAL", "PRIMARY", "AXIAL"], ["ORIGINAL", "PRIMARY"])),
+    ("SeriesNumber", (3, None)),
+    ("StudyDate", ("", "20240101")),
+    ("PixelSpacing", ([0.7, 0.7], [0.72, 0.72])),
+    ("PatientID", ("1", "0001")),
+    ("StudyInstanceUID", ("1.2.3", "1.2.33")),
+]
+
+
+@pytest.mark.parametrize("number", [counted, lambda _: {"InstanceNumber": None}])
+@pytest.mark.parametrize(("keyword", "values"), PARTED)
+def test_every_other_slice_under_another_tag_is_no_volume(
+    tmp_path: Path,
+    ct_series: Factory,
+    keyword: str,
+    values: tuple[Any, Any],
+    number: Callable[[int], dict[str, Any]],
+) -> None:
+    ct_series(tmp_path, EIGHT, SliceThickness=2, per_slice=lambda k: {keyword: values[k % 2]} | number(k))
+    parts = volumes(tmp_path)
+    assert [(len(part.rows), part.reasons) for part in parts] == [(4, ("ambiguous_interleave",))] * 2
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_one_uid_cut_between_studies_or_patients_is_refused(tmp_path: Path, ct_series: Factory, keyword: str) -> None:
+    values = dict(PARTED)[keyword]
+    ct_series(tmp_path, EIGHT, per_slice=lambda k: {keyword: values[k // 4]} | counted(k))
+    assert [part.reasons for part in volumes(tmp_path)] == [("volume_cut",)] * 2
+
+
+def test_a_cut_is_seen_across_a_lost_slice(tmp_path: Path, ct_series: Factory) -> None:
+    files = ct_series(tmp_path, EIGHT, per_slice=lambda k: {"ConvolutionKernel": ("B30f", "B31f")[k // 5]} | counted(k))
+    files[4].unlink()
+    assert [(len(part.rows), part.reasons) for part in volumes(tmp_path)] == [(4, ("volume_cut",)), (3, ("volume_cut",))]
+
+
+def test_scans_of_two_patients_between_each_others_slices_stay_two(tmp_path: Path, ct_series: Factory) -> None:
+    for k, name in enumerate("AB"):
+        ct_series(tmp_path / name, PIXELS, PatientID=name, SliceThickness=2, origin=(-10, -20, 30 + k))
+    assert [part.verdict for part in volumes(tmp_path)] == ["accepted"] * 2
+
+
+def test_reconstructions_at_half_a_gap_stay_two(tmp_path: Path, ct_series: Factory) -> None:
+    """Each is whole: its slices touch, and are numbered from 1."""
+    for k, kernel in enumerate(("B30f", "B70f")):
+        ct_series(tmp_path / kernel, PIXELS, ConvolutionKernel=kernel, SliceThickness=2, origin=(-10, -20, 30 + k))
+    assert [part.verdict for part in volumes(tmp_path)] == ["accepted"] * 2
+
+
+def test_slices_of_two_thicknesses_are_warned_of(tmp_path: Path, ct_series: Factory) -> None:
+    ct_series(tmp_path, EIGHT, per_slice=lambda k: {"SliceThickness": 1 if k < 4 else 5} | counted(k))
+    assert only(tmp_path).verdict == "accepted"
+    assert "thickness_varies" in only(tmp_path).warnings
