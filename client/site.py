@@ -18,12 +18,14 @@ from fedescc.common.protocol import Name
 from fedescc.common.yamlfile import Strict, read_model
 
 ROW_NUMBER = "row_number"
+# "" would be the folder of the site file itself.
+PathText = Annotated[str, Field(min_length=1)]
 
 
 class ClinicalTable(Strict):
     """The clinical table: one row a patient."""
 
-    path: str
+    path: PathText
     columns: tuple[str, ...] | None = None  # for a file without a header line
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8-sig"
@@ -52,11 +54,11 @@ class ClinicalTable(Strict):
 class Images(Strict):
     """The CT exports and the drawn ROIs (RTSTRUCT or NIfTI)."""
 
-    dicom: str
-    masks: str | None = None  # folder of masks kept apart from the CT export
+    dicom: PathText
+    masks: PathText | None = None  # folder of masks kept apart from the CT export
     match: Literal["patient_id", "accession", "folder"] = "patient_id"
     accession_columns: tuple[str, ...] = ()  # the table's columns with the CTs' accession numbers
-    overrides: str | None = None  # a person's decisions about single CTs: see intake/overrides.py
+    overrides: PathText | None = None  # a person's decisions about single CTs: see intake/overrides.py
 
     @model_validator(mode="after")
     def _accession_needs_columns(self) -> Self:
@@ -79,7 +81,7 @@ class Site(Strict):
     site: Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
     clinical: ClinicalTable
     images: Images | None = None
-    work: str = "work"
+    work: PathText = "work"
     policy: ReleasePolicy = ReleasePolicy()
 
     @field_validator("site")
@@ -119,9 +121,11 @@ def read_site(path: Path) -> SiteFile:
     """The settings in a site file.
 
     Raises:
-        Refusal: missing or invalid file.
+        Refusal: missing or invalid file, or a folder.
 
     """
+    if path.is_dir():
+        raise Refusal("unreadable-settings", f"{path} is a folder", f"give the file, such as {path / 'site.yaml'}")
     return SiteFile(settings=read_model(path, Site), folder=path.resolve().parent)
 
 

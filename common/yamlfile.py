@@ -1,12 +1,19 @@
 """Read a YAML file into a pydantic model, or refuse it with the line a user needs."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedescc.common.errors import Refusal
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_SHOWN = 3  # faults that a message spells out
 
 
 class Strict(BaseModel):
@@ -50,11 +57,11 @@ def parse_mapping(text: str, name: str) -> dict[str, Any]:
 
 
 def check_model(data: dict[str, Any], model: type[M], name: str) -> M:
-    """A mapping as a checked model; the first fault is reported in one line, with the number of others."""
+    """A mapping as a checked model; its first faults are reported in one line, with the number of others."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Refusal("invalid-settings", _first_fault(error, name), "correct it; configs/ holds examples") from error
+        raise Refusal("invalid-settings", _faults(error, model, name), "correct it; configs/ holds examples") from error
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -68,19 +75,40 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _first_fault(error: ValidationError, name: str) -> str:
-    # An unknown key first: where it is a misspelling, the key that is then missing only confuses.
+def _faults(error: ValidationError, model: type[BaseModel], name: str) -> str:
+    # Unknown keys first: where one is a misspelling, the key that is then missing only confuses.
     faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
-    first = faults[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    value = (
-        ""
-        if first["type"] in {"extra_forbidden", "missing"} or not _short(first["input"])
-        else f" (got {first['input']!r})"
-    )
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return f"{name}: {where}: {what}{value}{more}"
+    shown = "; ".join(_fault(fault, model) for fault in faults[:_SHOWN])
+    more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return " ".join(f"{name}: {shown}{more}".split())
+
+
+def _fault(fault: "ErrorDetails", model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in fault["loc"]) or "the file"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_suggestion(fault['loc'], model)}"
+    value = "" if fault["type"] == "missing" or not _short(fault["input"]) else f" (got {fault['input']!r})"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _suggestion(where: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """The known key that an unknown one resembles most."""
+    models = [model]
+    for part in where[:-1]:
+        fields = [one.model_fields[part] for one in models if isinstance(part, str) and part in one.model_fields]
+        # A place in a list, or a key of a mapping, leads to no other model.
+        models = [inner for field in fields for inner in _models(field.annotation)] or models
+    known = [key for one in models for key in one.model_fields]
+    close = get_close_matches(str(where[-1]), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+    """The models in a type, such as in ``tuple[Model, ...] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _short(value: object) -> bool:

@@ -69,6 +69,15 @@ def test_the_strict_release_policy_is_the_default(tmp_path: Path) -> None:
         (MINIMAL + "images: {dicom: d, accession_columns: [a]}", "accession_columns"),
         (MINIMAL + "policy: {min_class_count: 0}", "policy.min_class_count"),
         ("site: a\nclinical: {path: c, delimiter: ';;'}", "clinical.delimiter"),
+        ("site: a\nclinical: {path: ''}", "clinical.path"),
+        (MINIMAL + "work: ''", "work: "),
+        (MINIMAL + "images: {dicom: ''}", "images.dicom"),
+        (MINIMAL + "images: {dicom: d, masks: ''}", "images.masks"),
+        (MINIMAL + "images: {dicom: d, overrides: ''}", "images.overrides"),
+        (
+            MINIMAL + "images: {dicm: d}",
+            "images.dicm: unknown key (did you mean 'dicom'?); images.dicom: Field required",
+        ),
     ],
 )
 def test_faults_are_refused(tmp_path: Path, text: str, part: str) -> None:
@@ -81,3 +90,9 @@ def test_the_shipped_example_is_valid(repository: Path) -> None:
     site = read_site(repository / "configs" / "site.example.yaml").settings
     assert site.images is not None
     assert (site.images.match, site.clinical.values["sex"]) == ("patient_id", {"M": "male", "F": "female"})
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="unreadable-settings") as caught:
+        read_site(tmp_path)
+    assert f"give the file, such as {tmp_path / 'site.yaml'}" in str(caught.value)

@@ -12,10 +12,17 @@ class Inner(Strict):
     weight: float = 1.0
 
 
+class Image(Strict):
+    dicom: str
+    masks: str | None = None
+
+
 class Settings(Strict):
     name: str
     rounds: int = 3
     inner: Inner = Inner()
+    images: tuple[Image, ...] | None = None
+    by_site: dict[str, Image] = {}
 
 
 def refusal(text: str) -> Refusal:
@@ -26,7 +33,9 @@ def refusal(text: str) -> Refusal:
 
 
 def test_defaults_are_filled_in() -> None:
-    assert parse_model("name: a", Settings, "x") == Settings(name="a", rounds=3, inner=Inner(weight=1.0))
+    assert parse_model("name: a", Settings, "x") == Settings(
+        name="a", rounds=3, inner=Inner(weight=1.0), images=None, by_site={}
+    )
 
 
 def test_settings_are_frozen() -> None:
@@ -39,12 +48,33 @@ def test_settings_are_frozen() -> None:
     ("text", "code", "part"),
     [
         ("name: a\nround: 3", "invalid-settings", "file.yaml: round: unknown key"),
-        ("nam: a\nrounds: x", "invalid-settings", "file.yaml: nam: unknown key, and 2 more"),
+        (
+            "nam: a\nrounds: x",
+            "invalid-settings",
+            "file.yaml: nam: unknown key (did you mean 'name'?); name: Field required;",
+        ),
         ("rounds: 3", "invalid-settings", "name: Field required"),
         ("name: a\nrounds: three", "invalid-settings", "(got 'three')"),
         ("name: a\ninner: {weight: .nan}", "invalid-settings", "inner.weight"),
         ("name: a\ninner: {weight: .inf}", "invalid-settings", "inner.weight"),
-        ("name: a\nrounds: 1.5\ninner: {wait: 1}", "invalid-settings", "and 1 more"),
+        (
+            "name: a\nrounds: 1.5\ninner: {wait: 1}",
+            "invalid-settings",
+            "inner.wait: unknown key (did you mean 'weight'?); rounds: ",
+        ),
+        ("name: a\nzzz: 1", "invalid-settings", "file.yaml: zzz: unknown key ["),
+        ('name: a\n? "ro\\nunds"\n: 1', "invalid-settings", "unknown key (did you mean 'rounds'?)"),
+        (
+            "name: a\nimages: [{dicom: a}, {dicm: b}]",
+            "invalid-settings",
+            "images.1.dicm: unknown key (did you mean 'dicom'?); images.1.dicom: Field required [",
+        ),
+        (
+            "name: a\nby_site: {b: {dicom: a, mask: b}}",
+            "invalid-settings",
+            "by_site.b.mask: unknown key (did you mean 'masks'?) [",
+        ),
+        ("name: a\nk1: 1\nk2: 1\nk3: 1\nk4: 1\nk5: 1", "invalid-settings", "k3: unknown key, and 2 more ["),
         ("name: a\nname: b", "invalid-yaml", "'name' is given twice"),
         ("name: a\ninner: {weight: 1, weight: 2}", "invalid-yaml", "'weight' is given twice"),
         ("name: [", "invalid-yaml", "not valid YAML"),

@@ -11,6 +11,9 @@ from fedescc.common.errors import Refusal
 # Outlines nowhere farther apart than this are one outline: coordinates are rounded to 0.1 mm at the coarsest, and
 # contours that share an edge may then seem to cross by as much.
 TOUCH_MM = 0.1
+# One outline within another that comes this near all along is the same organ drawn or stored twice, with fewer
+# vertices or shrunk; the wall around a real hole is wider somewhere (that of the oesophagus 2 to 3 mm).
+NEAR_COPY_MM = 1.0
 # Outlines are compared at their vertices and at points between them no farther apart than this, less than a pixel.
 _STEP_MM = 0.5
 _BLOCK = 1 << 18  # pairs of a point and an edge that are compared at a time: bounds memory
@@ -40,7 +43,8 @@ def distinct_outlines(outlines: Sequence[Outline]) -> list[Outline]:
     A copy runs along an earlier outline, whatever its start, direction, rounding and vertices; combined by exclusive
     or the two would be nothing. Of other outlines that share a pixel one must lie within the other, as a hole or an
     island, unless both say CLOSEDPLANAR_XOR (PS3.3 C.8.8.6.3): whether plain contours that overlap in part add up or
-    exclude each other no file says.
+    exclude each other no file says. A near-copy is no hole either: by exclusive or only a thin rim of the ROI would be
+    left. It lies within the other and keeps within NEAR_COPY_MM of it, or has all its vertices on it.
 
     Raises:
         Refusal: contours_overlap.
@@ -58,25 +62,41 @@ def _is_copy(one: Outline, other: Outline) -> bool:
     """Whether two outlines that share pixels are one.
 
     Raises:
-        Refusal: contours_overlap, where neither lies within the other.
+        Refusal: contours_overlap, where neither lies within the other, or one does and is nearly a copy.
 
     """
-    one_inside, one_outside = _strays(one.polygon, other.polygon)
-    other_inside, other_outside = _strays(other.polygon, one.polygon)
+    depth, depth_of_other = _depth(_along(one.polygon), other.polygon), _depth(_along(other.polygon), one.polygon)
+    one_inside, one_outside = _strays(depth)
+    other_inside, other_outside = _strays(depth_of_other)
     if not (one_inside or one_outside or other_inside or other_outside):
         return True
     within = not (one_outside or other_inside) or not (other_outside or one_inside)
+    if within and (_farthest(depth, depth_of_other) <= NEAR_COPY_MM or _inscribed(one, other)):
+        raise _overlap("two contours of one slice are nearly one")
     apart = not (one_inside or other_inside)
     if not (within or apart or (one.xor and other.xor)):
-        what = "two contours of one slice overlap in part"
-        raise Refusal("contours_overlap", what, "draw the ROI on that slice again, as one contour")
+        raise _overlap("two contours of one slice overlap in part")
     return False
 
 
-def _strays(polygon: FloatArray, other: FloatArray) -> tuple[bool, bool]:
-    """Whether a polygon's edges run inside another, and whether they run outside it, by more than a touch."""
-    depth = _depth(_along(polygon), other)
+def _strays(depth: FloatArray) -> tuple[bool, bool]:
+    """Whether edges at these depths run inside another polygon, and whether outside it, by more than a touch."""
     return bool(depth.max() > TOUCH_MM), bool(depth.min() < -TOUCH_MM)
+
+
+def _farthest(*depths: FloatArray) -> float:
+    """The widest gap between two outlines, mm, from the depths of each in the other (Hausdorff distance)."""
+    return max(float(np.abs(depth).max()) for depth in depths)
+
+
+def _inscribed(one: Outline, other: Outline) -> bool:
+    """Whether every vertex of either lies on the other: what thinning out the vertices leaves of an outline."""
+    pairs = ((one.polygon, other.polygon), (other.polygon, one.polygon))
+    return any(_farthest(_depth(vertices, edges)) <= TOUCH_MM for vertices, edges in pairs)
+
+
+def _overlap(what: str) -> Refusal:
+    return Refusal("contours_overlap", what, "draw the ROI on that slice again, as one contour")
 
 
 def _along(polygon: FloatArray) -> FloatArray:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _XOR = "CLOSEDPLANAR_XOR"
+_CLOSED = frozenset({"CLOSED_PLANAR", _XOR})
+# Less than any pixel, more than the rounding of points on one line makes.
+_NO_AREA_MM2 = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def read_structures(path: Path) -> RoiSet[Roi]:
     """All ROIs of an RTSTRUCT; those whose contours cannot be used are faults.
 
     unsupported_contour_type: a point or an open line encloses nothing, so what it was meant to say is unknown.
+    Stray marks of one or two points beside closed contours are left out.
     malformed_contour: coordinates are missing or no numbers, or several ROIs have one number, or several lists of
     contours: two versions, or two halves, the file does not say.
 
@@ -81,7 +85,7 @@ def _structures(dataset: "Dataset", patient_id: str) -> RoiSet[Roi]:
         try:
             if max(numbers[number], len(lists[number])) > 1:
                 raise Refusal("malformed_contour", f"several ROIs have number {number}", "export it again")
-            contours = tuple(_contour(contour) for one in lists[number] for contour in one)
+            contours = _contours([contour for one in lists[number] for contour in one])
         except Refusal as refusal:
             faults[name] = refusal.code
         else:
@@ -89,11 +93,31 @@ def _structures(dataset: "Dataset", patient_id: str) -> RoiSet[Roi]:
     return RoiSet(tuple(rois), faults, *_referenced_images(dataset, drawn), patient_id)
 
 
-def _contour(contour: "Dataset") -> Contour:
-    kind = str(contour.get("ContourGeometricType", ""))
-    if kind not in {"CLOSED_PLANAR", _XOR}:
-        raise Refusal("unsupported_contour_type", f"contour type {kind}", "draw closed planar contours")
-    return Contour(_points(contour), kind == _XOR, _images(contour))
+def _contours(items: "list[Dataset]") -> tuple[Contour, ...]:
+    """The closed contours of one ROI.
+
+    Raises:
+        Refusal: malformed_contour or unsupported_contour_type.
+
+    """
+    drawn = [(str(item.get("ContourGeometricType", "")), _points(item), item) for item in items]
+    encloses = any(kind in _CLOSED and _area_mm2(points) > _NO_AREA_MM2 for kind, points, _ in drawn)
+    kept = []
+    for kind, points, item in drawn:
+        if encloses and len(points) <= 2:
+            continue
+        if kind not in _CLOSED:
+            raise Refusal("unsupported_contour_type", f"contour type {kind}", "draw closed planar contours")
+        kept.append(Contour(points, kind == _XOR, _images(item)))
+    return tuple(kept)
+
+
+def _area_mm2(points: NDArray[np.float64]) -> float:
+    """Area that a closed planar contour (n, 3) encloses, mm2."""
+    if len(points) < 3:
+        return 0.0
+    arms = points - points[0]
+    return float(np.linalg.norm(np.cross(arms[:-1], arms[1:]).sum(axis=0)) / 2)
 
 
 def _points(contour: "Dataset") -> NDArray[np.float64]:

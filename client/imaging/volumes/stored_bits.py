@@ -9,7 +9,8 @@ from fedescc.common.errors import Refusal
 
 Stored = NDArray[np.integer]
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
-_BITS_ALLOCATED, _BIT_POSITION = 0x0100, 0x0102
+_BITS_ALLOCATED, _BIT_POSITION, _OVERLAY_DATA = 0x0100, 0x0102, 0x3000
+_AIR_HU = -1000
 
 
 def significant_bits(words: Stored, row: DicomRow) -> Stored:
@@ -18,7 +19,9 @@ def significant_bits(words: Stored, row: DicomRow) -> Stored:
     The bits above may only say what is known without them: 0, or of all negative values the sign. Anything else is a
     value that needs more bits than the header says, such as the padding or the metal of a system that rewrote the
     pixels and not the header: without its high bits it would be another value that looks like tissue. The exception
-    are overlays that the file declares in these bits (60xx,0102), as old systems wrote them.
+    are overlays that the file declares in these bits (60xx,0102), as old systems wrote them, and the padding that it
+    declares (0028,0120): where that is negative and no denser than air, its words keep their full value, also under a
+    header that calls the values unsigned. The result is then signed.
 
     Raises:
         Refusal: bits_contradicted, or sign_contradicted where the values show that Pixel Representation (0028,0103) is
@@ -30,9 +33,28 @@ def significant_bits(words: Stored, row: DicomRow) -> Stored:
     if unused <= 0:
         return native
     values: Stored = (native << unused) >> unused
+    if np.array_equal(native, values):
+        return values
+    full = native.view(f"i{native.dtype.itemsize}")
+    padding = _padding(row, 8 * full.itemsize)
+    padded = full == padding if padding else np.zeros(full.shape, dtype=np.bool_)
+    if padded.all():
+        return full
+    if padded.any():
+        # A value of the image in its place, the lowest: it can neither contradict the others nor excuse them.
+        lowest = np.where(padded, np.iinfo(values.dtype).max, values).argmin()
+        native, values = (np.where(padded, one.flat[lowest], one) for one in (native, values))
     if not np.array_equal(native, values):
         (_check_signed if row.signed else _check_unsigned)(native, values, row)
-    return values
+    return np.where(padded, full, values.view(full.dtype)) if padded.any() else values
+
+
+def _padding(row: DicomRow, bits: int) -> int | None:
+    """The declared padding as a signed word of so many bits; None where there is none below air."""
+    word = (row.pixel_padding or 0) & ((1 << bits) - 1)
+    value = word - ((word >> (bits - 1)) << bits)
+    below_air = value * (row.slope or 1.0) + (row.intercept or 0.0) <= _AIR_HU
+    return value if value < 0 and below_air else None
 
 
 def _check_unsigned(words: Stored, values: Stored, row: DicomRow) -> None:
@@ -85,18 +107,26 @@ def _all_ones(words: Stored, row: DicomRow) -> int:
 
 
 def _overlay_bits(row: DicomRow) -> int:
-    """The high bits in which the file declares overlays: those whose own Bits Allocated is the pixels'."""
+    """The high bits in which the file declares overlays.
+
+    The overlay's own Bits Allocated is then the pixels'; some writers put 1 or nothing there, as for an overlay stored
+    apart in Overlay Data (60xx,3000), and put none.
+    """
     from pydicom import Dataset, dcmread
 
     def number(header: Dataset, group: int, element: int) -> int:
         value = header[group, element].value if (group, element) in header else 0
         return value if isinstance(value, int) else 0
 
-    tags = [group << 16 | element for group in _OVERLAY_GROUPS for element in (_BITS_ALLOCATED, _BIT_POSITION)]
+    def embedded(header: Dataset, group: int) -> bool:
+        allocated = number(header, group, _BITS_ALLOCATED)
+        return allocated == row.bits_allocated or (allocated <= 1 and (group, _OVERLAY_DATA) not in header)
+
+    elements = (_BITS_ALLOCATED, _BIT_POSITION, _OVERLAY_DATA)
+    tags = [group << 16 | element for group in _OVERLAY_GROUPS for element in elements]
     with quiet_pydicom():
         header = dcmread(row.path, stop_before_pixels=True, force=True, specific_tags=list(tags))
-        embedded = [g for g in _OVERLAY_GROUPS if number(header, g, _BITS_ALLOCATED) == row.bits_allocated]
-        places = {number(header, group, _BIT_POSITION) for group in embedded}
+        places = {number(header, group, _BIT_POSITION) for group in _OVERLAY_GROUPS if embedded(header, group)}
     return sum(1 << (place - row.bits_stored) for place in places if row.bits_stored <= place < row.bits_allocated)
 
 

@@ -393,3 +393,31 @@ def test_nothing_that_identifies_is_shown(tmp_path: Path, rtstruct: Factory) -> 
     shown = repr(read_structures(path))
     assert "Smith" not in shown
     assert "1.2.3.5" not in shown
+
+
+@pytest.mark.parametrize("kind", ["POINT", "OPEN_PLANAR", "OPEN_NONPLANAR", "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"])
+@pytest.mark.parametrize("points", [1, 2])
+def test_stray_marks_beside_a_closed_contour_enclose_nothing(
+    tmp_path: Path, rtstruct: Factory, kind: str, points: int
+) -> None:
+    mark = (contour(SQUARE[:points], 1), {"ContourGeometricType": kind})
+    path = rtstruct(tmp_path / "rs", {"GTV": [mark, contour(SQUARE, 1), mark]})
+    (found,) = read_structures(path).rois
+    assert len(found.contours) == 1
+    assert read_roi(path, "GTV").sum() == 25
+
+
+@pytest.mark.parametrize("closed", [[], [SQUARE[:2]], [[(4.5, 3.5), (6.5, 4.5), (8.5, 5.5)]]])
+@pytest.mark.parametrize("points", [1, 2])
+def test_marks_without_a_contour_that_encloses_an_area_are_refused(
+    tmp_path: Path, rtstruct: Factory, closed: list[Any], points: int
+) -> None:
+    mark = (contour(SQUARE[:points], 1), {"ContourGeometricType": "OPEN_PLANAR"})
+    path = rtstruct(tmp_path / "rs", {"GTV": [mark, *(contour(one, 1) for one in closed)]})
+    assert read_structures(path).faults == {"GTV": "unsupported_contour_type"}
+
+
+def test_an_open_line_of_three_points_is_refused(tmp_path: Path, rtstruct: Factory) -> None:
+    line = (contour(SQUARE[:3], 1), {"ContourGeometricType": "OPEN_PLANAR"})
+    path = rtstruct(tmp_path / "rs", {"GTV": [contour(SQUARE, 1), line]})
+    assert read_structures(path).faults == {"GTV": "unsupported_contour_type"}

@@ -67,7 +67,7 @@ def test_a_round_contour_sampled_anew_is_a_copy() -> None:
         box(5.2, 5.2, 13.2, 13.2),  # hole that shares two edges
         box(5.2, 7.2, 13.2, 13.2) - (0.05, 0.0),  # hole that seems to reach out by a rounding
         box(2.2, 2.2, 25.2, 25.2),  # around it
-        box(5.5, 5.5, 14.9, 14.9),  # hole that leaves a wall of 0.3 mm
+        box(5.5, 5.5, 14.9, 12.9),  # hole that leaves a wall of 0.3 mm on three sides and of 2.3 mm on one
         box(17.2, 5.2, 20.2, 15.2),  # beside it
         box(15.2, 5.2, 20.2, 15.2),  # beside it on a shared edge
         box(15.2, 15.2, 20.2, 20.2),  # touches at a corner
@@ -98,6 +98,32 @@ def test_outlines_that_overlap_in_part_are_refused(one: Any, other: Any) -> None
         assert len(distinct_outlines([outline(each, xor=True) for each in pair])) == 2
         with pytest.raises(Refusal, match="contours_overlap"):
             distinct_outlines([outline(pair[0], xor=True), outline(pair[1])])
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        circle(12, 200)[::20],  # 0.6 mm inside midway between its vertices
+        circle(12, 200)[::10],
+        circle(12, 5),  # 2.3 mm inside, its vertices on the outline
+        circle(11.7, 200),
+        circle(11.05, 200),
+        circle(12.5, 40),
+    ],
+    ids=["10 vertices", "20 vertices", "5 vertices", "shrunk by 0.3 mm", "shrunk by 0.95 mm", "grown"],
+)
+def test_a_near_copy_is_no_hole(near: np.ndarray) -> None:
+    for pair in ((circle(12, 200), near), (near, circle(12, 200))):
+        for xor in (False, True):
+            with pytest.raises(Refusal, match="nearly one") as caught:
+                distinct_outlines([outline(one, xor=xor) for one in pair])
+            assert caught.value.code == "contours_overlap"
+
+
+def test_the_wall_around_a_lumen_is_wider_somewhere() -> None:
+    assert count(circle(8, 200), circle(6.9, 200)) == 2
+    assert count(circle(8, 200), circle(7, 200) + np.array([0.95, 0.0])) == 2  # 0.05 mm on one side, 1.95 on the other
+    assert count(circle(12, 200), circle(9, 8)) == 2
 
 
 def test_a_keyhole_may_hold_an_island_and_be_sent_twice() -> None:

@@ -28,6 +28,7 @@ from fedescc.client.imaging.headers.header import DicomRow, read_header
 from fedescc.client.imaging.inspection import inspect_folder
 from fedescc.client.imaging.volumes.pixels import stored_values
 from fedescc.client.imaging.volumes.stored_bits import significant_bits
+from fedescc.client.imaging.volumes.volume import read_slice
 from fedescc.common.errors import Refusal
 
 Slice = Callable[..., Dataset]
@@ -218,11 +219,11 @@ def test_signed_values_with_a_declared_overlay_are_read(tmp_path: Path, ct_slice
     np.testing.assert_array_equal(verdict(saved(tmp_path, with_overlay(dataset, 12))), values)
 
 
-@pytest.mark.parametrize(("position", "allocated"), [(13, 16), (0, 16), (12, 1), (12, 8)])
+@pytest.mark.parametrize(("position", "allocated"), [(13, 16), (0, 16), (13, 1), (0, 1), (12, 8)])
 def test_an_overlay_that_does_not_explain_the_bits_is_no_excuse(
     tmp_path: Path, ct_slice: Slice, position: int, allocated: int
 ) -> None:
-    """One of 1 bit allocated is stored apart, and at position 0 it is no high bit."""
+    """At position 0 it is no high bit."""
     dataset = ct_slice(drawn(bone(4095), 12, np.uint16), **bits(12))
     assert verdict(saved(tmp_path, with_overlay(dataset, position, allocated))) == "bits_contradicted"
 
@@ -234,3 +235,83 @@ def test_overlays_in_every_unused_bit_are_dropped(tmp_path: Path, ct_slice: Slic
     for k in range(4):
         with_overlay(dataset, 12 + k, group=0x6000 + 2 * k)
     np.testing.assert_array_equal(verdict(saved(tmp_path, dataset)), values)
+
+
+@pytest.mark.parametrize("allocated", [1, None])
+def test_an_overlay_whose_allocation_old_writers_got_wrong_is_dropped(
+    tmp_path: Path, ct_slice: Slice, allocated: int | None
+) -> None:
+    values = bone(4095)
+    dataset = with_overlay(ct_slice(drawn(values, 12, np.uint16), **bits(12)), 12, allocated or 1)
+    if allocated is None:
+        del dataset[0x6000, 0x0100]
+    np.testing.assert_array_equal(verdict(saved(tmp_path, dataset)), values)
+    dataset.add_new((0x6000, 0x3000), "OW", bytes(values.size // 8))  # stored apart: the bit is none of its
+    assert verdict(saved(tmp_path, dataset)) == "bits_contradicted"
+
+
+CORNER = np.s_[:4, :4]
+
+
+def padded_words(tissue: np.ndarray, padding: int, dtype: type) -> np.ndarray:
+    words = tissue.astype(np.int16)
+    words[CORNER] = np.int16(padding)
+    return words.view(dtype)
+
+
+@pytest.mark.parametrize("extended", [True, False])
+@pytest.mark.parametrize("padding", [-2000, -2500, -3024, -4096, -32_768])
+def test_declared_padding_keeps_its_value_beyond_the_stated_bits(
+    tmp_path: Path, ct_slice: Slice, padding: int, extended: bool
+) -> None:
+    """Without its high bits -3024 would be 1072, tissue."""
+    body = bone(1500) - 2000
+    words = padded_words(body if extended else body & 0x0FFF, padding, np.int16)
+    tags = {**bits(12), "RescaleIntercept": 0, "PixelPaddingValue": padding}
+    truth = body.copy()
+    truth[CORNER] = padding
+    np.testing.assert_array_equal(verdict(saved(tmp_path, ct_slice(words, **tags))), truth)
+
+
+@pytest.mark.parametrize("syntax", NATIVE)
+def test_negative_padding_of_unsigned_values_lies_below_air(tmp_path: Path, ct_slice: Slice, syntax: str) -> None:
+    """63536 is -2000 written unsigned; in 12 bits it would be 2096, or 1072 HU."""
+    words = padded_words(bone(3000), -2000, np.uint16)
+    tags = {**bits(12), "RescaleIntercept": -1024, "syntax": syntax}
+    row = saved(tmp_path, ct_slice(words, PixelPaddingValue=63536, **tags))
+    hu = read_slice(row)
+    assert (hu[CORNER] == -3024).all()
+    np.testing.assert_array_equal(hu[4:], bone(3000)[4:] - 1024)
+    assert verdict(saved(tmp_path, ct_slice(words, **tags))) in {"bits_contradicted", "sign_contradicted"}
+
+
+def test_padding_excuses_no_other_word(tmp_path: Path, ct_slice: Slice) -> None:
+    tags = {**bits(12), "RescaleIntercept": -1024}
+    words = padded_words(bone(5000), -2000, np.uint16)
+    assert verdict(saved(tmp_path, ct_slice(words, PixelPaddingValue=63536, **tags))) == "bits_contradicted"
+    words = padded_words(bone(3000), -2000, np.int16)  # unsigned values under a signed header
+    assert verdict(saved(tmp_path, ct_slice(words, PixelPaddingValue=-2000, **tags))) == "sign_contradicted"
+    assert (
+        verdict(saved(tmp_path, ct_slice(np.full((8, 8), -2500, np.int16), PixelPaddingValue=-2500, **tags)))
+    ).max() == -2500
+
+
+@given(st.integers(8, 15), st.booleans(), st.integers(-32_768, 65_535), st.integers(-8192, 0), st.booleans())
+def test_no_padding_becomes_tissue(stored: int, signed: bool, padding: int, intercept: int, as_signed: bool) -> None:
+    """It is refused, or its HU are those of a word read whole."""
+    padding = (padding + 32_768) % 65_536 - 32_768
+    top = 1 << (stored - 1)
+    words = np.sort(np.random.default_rng(0).integers(0, top // 2, 64)).reshape(8, 8)
+    words[0, :4] = padding
+    row = NOTHING._replace(root="/", name="nowhere", bits_allocated=16, bits_stored=stored, signed=signed)
+    row = row._replace(slope=1.0, intercept=float(intercept), pixel_padding=padding if as_signed else padding % 65_536)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedescc.client.imaging.volumes.stored_bits._overlay_bits", lambda _: 0)
+        try:
+            values = significant_bits(words.astype(np.uint16).view(np.int16 if signed else np.uint16), row)
+        except Refusal:
+            return
+    np.testing.assert_array_equal(values[1:], words[1:])
+    if not (0 <= padding < 2 * top):  # else it is a value like any other, and may be a sign left out
+        assert (values[0, :4] == padding).all()
+        assert signed or padding + intercept <= -1000
