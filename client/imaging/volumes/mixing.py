@@ -261,15 +261,15 @@ def _halves(one: Sequence[DicomRow], other: Sequence[DicomRow], of_one_kind: boo
     if not interleaved(half.tolist(), along.tolist()):
         return False
     order = np.argsort(along)
-    if _count_on([rows[k] for k in order]):
+    ordered = [rows[k] for k in order]
+    if _count_on(ordered):
         return True
     if of_one_kind:
         return None in {row.instance_number for row in rows} and _touch_only_together(rows, along, half)
-    if not _even_line([rows[k] for k in order]):
-        return False
     if all(row.slice_thickness_mm for row in rows):
-        return _touch_only_together(rows, along, half)
-    return not all(_count_on([rows[k] for k in order if half[k] == label]) for label in (0, 1))
+        return _even_line(ordered) and _touch_only_together(rows, along, half)
+    own_numbers = all(_count_on([rows[k] for k in order if half[k] == label]) for label in (0, 1))
+    return _even_line(ordered) and not own_numbers
 
 
 def _count_on(rows: Sequence[DicomRow]) -> bool:

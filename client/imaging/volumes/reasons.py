@@ -37,7 +37,8 @@ Warning codes:
 - fewer_images_than_stated, instance_numbers_start_late: the headers count more images, or images before the first.
 - instance_numbers_repeat, several_acquisitions: one stack, but numbered or acquired as a few that follow one another.
 - scan_tags_vary: contrast medium, manufacturer, accession number or description differ, and nothing else does.
-- thickness_varies: in one even stack, by more than half. frame_of_reference_varies: every image has one of its own, so they were taken to share one.
+- thickness_varies: slices of one stack differ in it by more than half.
+- frame_of_reference_varies: every image has one of its own, so they were taken to share one.
 - lossy_compression, derived_image, mixed_transfer_syntax, rescale_varies, rescale_type_unspecified.
 - padding_above_air: where the scanner saw nothing, it wrote a value that looks like tissue.
 - gap_above_thickness, instance_numbers_skip: slices do not touch, or are numbered 1, 3, 5: regularly thinned?

@@ -1,7 +1,9 @@
 """Group indexed images into volumes and say which are axial CT on an exact grid."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Literal
 
 from fedescc.client.imaging.headers.header import DicomRow
@@ -18,7 +20,13 @@ from fedescc.client.imaging.volumes.splitting import (
     series_in,
     volumes_in,
 )
-from fedescc.client.imaging.volumes.wholeness import is_cut, wholeness_warnings
+from fedescc.client.imaging.volumes.wholeness import (
+    are_halves,
+    is_cut,
+    share_numbers,
+    thickness_warnings,
+    wholeness_warnings,
+)
 from fedescc.common.errors import Refusal
 
 DAMAGED_NEARBY = "damaged_files_nearby"
@@ -63,7 +71,9 @@ def group_series(
     A series is split by study date, series number, class, image type, kernel, frame of reference, matrix, pixel size
     and orientation. Where slices coincide or interleave it is split by what belongs to a scan (``telling_labels``), if
     that parts them. Acquisitions that follow one another stay together: cut apart, each half of a stack with a missing
-    slice could look complete. What is neither surely one volume nor surely several is refused.
+    slice could look complete. What is neither surely one volume nor surely several is refused. So are volumes of one
+    UID that go on from each other or lie between each other's slices, if of two studies or patients, too: an anonymiser
+    may have changed some images only.
 
     Args:
         rows: images of one folder; a multi-frame object as its frames (``frame_rows``).
@@ -76,9 +86,11 @@ def group_series(
     series = series_in(rows)
     damaged = damaged_series(series, rejected)
     found: list[Series] = []
+    owners: list[int] = []
     for number, images in enumerate(series):
         found += _judge_series(images, (DAMAGED_NEARBY,) if number in damaged else (), tilt)
-    return tuple(found)
+        owners += [number] * (len(found) - len(owners))
+    return _without_parts(found, owners)
 
 
 def _judge_series(images: list[DicomRow], warnings: tuple[str, ...], tilt: Tilt) -> list[Series]:
@@ -93,7 +105,7 @@ def _judge_series(images: list[DicomRow], warnings: tuple[str, ...], tilt: Tilt)
         volumes += [(volume, reasons) for volume in parts]
     warnings = ((_SEVERAL,) if len(volumes) > 1 else ()) + warnings + wholeness_warnings(kept)
     warnings += (_FRAMES,) if frames_vary(kept) else ()
-    return _without_cut([_judge(volume, copies, reasons, warnings, tilt) for volume, reasons in volumes])
+    return [_judge(volume, copies, reasons, warnings, tilt) for volume, reasons in volumes]
 
 
 def _judge(
@@ -121,16 +133,46 @@ def _judge(
     ordered = tuple(rows[i] for i in stack.order)
     reasons = tuple(dict.fromkeys([*reasons, *mixing_reasons(ordered)]))
     warnings += stack.warnings + spacing_warnings(ordered, stack.geometry) + mixing_warnings(ordered)
+    warnings += thickness_warnings(ordered)
     return Series(uid, ordered, stack.geometry, reasons, warnings, own)
 
 
-def _without_cut(found: list[Series]) -> list[Series]:
-    """Volumes of one series, those refused of which slices are found among the others, and these with them."""
-    cut: set[int] = set()
+def _without_parts(found: list[Series], owners: list[int]) -> tuple[Series, ...]:
+    """All volumes; those of which slices are found in another of the same UID, and that other, refused.
+
+    ``owners`` are the numbers of the series that the volumes come from: one UID may be that of several.
+    """
+    groups: defaultdict[Hashable, list[int]] = defaultdict(list)
     for number, one in enumerate(found):
-        if one.geometry is None or one.reasons:
-            continue
-        for other, part in enumerate(found):
-            if other != number and _TRACKING not in part.reasons and is_cut(one.rows, one.geometry, part.rows):
-                cut |= {number, other}
-    return [replace(one, reasons=(*one.reasons, _CUT)) if k in cut else one for k, one in enumerate(found)]
+        if _TRACKING not in one.reasons:
+            groups[one.uid or owners[number]].append(number)
+    codes: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for group in groups.values():
+        for number, other in permutations(group, 2):
+            for code in _parts_of_one(found[number], found[other], owners[number] == owners[other]):
+                codes[number][code] = codes[other][code] = None
+    return tuple(
+        replace(one, reasons=tuple(dict.fromkeys([*one.reasons, *codes[k]]))) if k in codes else one
+        for k, one in enumerate(found)
+    )
+
+
+def _parts_of_one(one: Series, other: Series, of_one_series: bool) -> list[str]:
+    """Codes of why a volume without reasons may lack the slices of another of the same UID."""
+    if one.geometry is None or one.reasons:
+        return []
+    if not of_one_series and _of_two_patients(one.rows, other.rows):
+        return []
+    checks = {
+        _CUT: is_cut(one.rows, one.geometry, other.rows),
+        # What ``volumes_in`` parted has been compared.
+        _AMBIGUOUS: not (of_one_series and len(alike_in([one.rows[0], other.rows[0]])) == 1)
+        and are_halves(one.rows, other.rows),
+    }
+    return [code for code, applies in checks.items() if applies]
+
+
+def _of_two_patients(rows: tuple[DicomRow, ...], others: tuple[DicomRow, ...]) -> bool:
+    """Whether an anonymiser gave two scans one UID: they are numbered alike, or lie in folders of two patients."""
+    by_folder = rows[0].patient != others[0].patient and "" in {rows[0].patient_id, others[0].patient_id}
+    return by_folder or share_numbers(rows, others)

@@ -10,7 +10,13 @@ from phantom_scans import row
 
 from fedescc.client.imaging.headers.header import CT_IMAGE, DicomRow
 from fedescc.client.imaging.volumes.geometry import Geometry
-from fedescc.client.imaging.volumes.wholeness import is_cut, wholeness_warnings
+from fedescc.client.imaging.volumes.wholeness import (
+    are_halves,
+    is_cut,
+    share_numbers,
+    thickness_warnings,
+    wholeness_warnings,
+)
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 BASE = row(
@@ -55,7 +61,12 @@ def cut(others: list[DicomRow], geometry: Geometry | None = None) -> bool:
         ([-2, -4, -6], True),
         ([8.1], True),
         ([8.5, 10.5], False),
-        ([10, 12], False),
+        ([10, 12], True),
+        ([14, 16], True),
+        ([16, 18], False),
+        ([-8, -10], True),
+        ([-10, -12], False),
+        ([11, 13], False),
         ([0, 2, 4, 6, 8], False),
         ([1, 3, 5, 7], False),
         ([-2, 8], False),
@@ -127,3 +138,65 @@ def test_numbers_that_start_late(first: int, late: bool) -> None:
     rows = [one._replace(instance_number=first + k) for k, one in enumerate(stack([0, 2, 4]))]
     assert wholeness_warnings(rows) == (("instance_numbers_start_late",) if late else ())
     assert wholeness_warnings([*rows, BASE._replace(instance_number=1)]) == ()
+
+
+def numbered(places: list[float], numbers: list[int | None], **values: Any) -> list[DicomRow]:
+    return [one._replace(instance_number=n) for one, n in zip(stack(places, **values), numbers, strict=True)]
+
+
+NONE: list[int | None] = [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "values", "halves"),
+    [
+        ([1, 3, 5, 7], [2, 4, 6, 8], {}, True),
+        ([1, 3, 5, 7], [2, 4, 6, 8], {"slice_thickness_mm": 5.0}, True),
+        (NONE, NONE, {}, True),
+        ([1, 1, 1, 1], [1, 1, 1, 1], {}, True),
+        ([1, 2, 3, 4], NONE, {}, True),
+        ([1, 2, 3, 4], [1, 2, 3, 4], {}, False),
+        ([1, 2, 3, 4], [1, 2, 3, 4], {"slice_thickness_mm": 2.0}, False),
+        ([1, 2, 3, 4], [5, 6, 7, 8], {"slice_thickness_mm": 1.0}, True),
+        (NONE, NONE, {"slice_thickness_mm": 2.0}, False),
+        (NONE, NONE, {"slice_thickness_mm": 1.0}, True),
+    ],
+)
+def test_every_other_slice_parted_by_a_tag(
+    first: list[int | None], second: list[int | None], values: dict[str, Any], halves: bool
+) -> None:
+    one, other = numbered([0, 2, 4, 6], first, **values), numbered([1, 3, 5, 7], second, kernel="B31f", **values)
+    assert are_halves(one, other) == are_halves(other, one[::-1]) == halves
+
+
+@pytest.mark.parametrize("places", [[0, 2, 4, 6], [8, 10, 12, 14], [0.4, 2.4, 4.4, 6.4]])
+def test_whole_scans_are_no_halves(places: list[float]) -> None:
+    assert not are_halves(stack([0, 2, 4, 6]), stack(places))
+
+
+def test_halves_lie_on_one_line_and_are_parallel() -> None:
+    one, other = stack([0, 2, 4, 6]), stack([1, 3, 5, 7])
+    assert not are_halves(one, [BASE._replace(position=(9.0, 4.0, z)) for z in (1.0, 3.0, 5.0, 7.0)])
+    assert not are_halves(one, [half._replace(orientation=(0.0, 1.0, 0.0, -1.0, 0.0, 0.0)) for half in other])
+
+
+def test_a_half_that_lacks_a_slice_is_one_still() -> None:
+    places = [float(z) for z in range(1, 24, 2) if z != 11]
+    assert are_halves(stack([float(z) for z in range(0, 24, 2)]), stack(places))
+
+
+def test_numbers_that_two_scans_share() -> None:
+    one = numbered([0, 2], [1, 2])
+    assert share_numbers(one, numbered([4, 6], [2, 3]))
+    assert not share_numbers(one, numbered([4, 6], [3, 4]))
+    assert not share_numbers(stack([0]), stack([2]))
+
+
+@pytest.mark.parametrize(
+    ("thickness", "varies"),
+    [((1.0, 1.5), False), ((1.0, 1.6), True), ((1.0, 5.0), True), ((None, 5.0), False), ((0.0, 5.0), False)],
+)
+def test_thickness_that_varies(thickness: tuple[float | None, float], varies: bool) -> None:
+    rows = [stack([k], slice_thickness_mm=value)[0] for k, value in enumerate(thickness)]
+    assert thickness_warnings(rows) == (("thickness_varies",) if varies else ())
+    assert thickness_warnings(stack([0, 1], slice_thickness_mm=None)) == ()
