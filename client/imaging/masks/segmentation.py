@@ -14,6 +14,7 @@ from fedescc.client.imaging.masks.placement import align, paste
 from fedescc.client.imaging.masks.roiset import RoiSet
 from fedescc.client.imaging.quiet import quiet_pydicom
 from fedescc.client.imaging.volumes.geometry import ORIENTATION_REFUSE, Geometry
+from fedescc.client.imaging.volumes.reasons import ALWAYS_LOSSY, MAYBE_LOSSY
 from fedescc.common.errors import Refusal
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 FRACTIONAL_SEGMENTATION = "fractional_segmentation"
 _BACKGROUND = 0  # which a label map may describe like a segment
 _TYPES = {"BINARY": "binary", "FRACTIONAL": "fractional", "LABELMAP": "labelmap"}
-# Values that lossy compression changed are no labels any more. JPEG baseline and extended and near-lossless JPEG-LS
-# always change them; JPEG 2000, its multi-component part and HTJ2K where the file says so.
-_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81))
-_MAYBE_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (91, 93, 203))
-
 # Transfer syntaxes in which single bits lie as PS3.5 8.2 has them.
 _PLAIN = frozenset([*NATIVE_SYNTAXES[:2], DEFLATED])
 
@@ -78,7 +74,8 @@ def read_segmentation(path: Path) -> RoiSet[Segment]:
         row = read_header(str(path.parent), path.name)
         if not row.has_pixels:
             raise Refusal("mask_truncated", f"{path.name} has no pixels", "copy or export the segmentation again")
-        if row.transfer_syntax in _LOSSY or (row.lossy and row.transfer_syntax in _MAYBE_LOSSY):
+        # Values that lossy compression changed are no labels any more.
+        if row.transfer_syntax in ALWAYS_LOSSY or (row.lossy and row.transfer_syntax in MAYBE_LOSSY):
             raise Refusal("mask_lossy", f"{path.name}: lossy compression changed its values", "export it lossless")
         if row.bits_allocated == 1 and row.transfer_syntax not in _PLAIN:
             what = f"{path.name}: single bits in transfer syntax {row.transfer_syntax}"

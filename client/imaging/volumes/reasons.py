@@ -84,9 +84,11 @@ _FLAGS = {
     ),
 }
 _MONOENERGETIC = re.compile(r"VMI|MONO(?!CHROME)")
-_LOSSY_SYNTAXES = frozenset(
-    f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 93, 203, 112)
-)  # JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, its multi-component part, HTJ2K, JPEG XL
+# JPEG baseline, extended and JPEG-LS near-lossless; JPEG 2000, its multi-component part and HTJ2K, which may be either.
+ALWAYS_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81))
+MAYBE_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (91, 93, 203))
+_JPEG_XL = "1.2.840.10008.1.2.4.112"
+_LOSSY_SYNTAXES = ALWAYS_LOSSY | MAYBE_LOSSY | {_JPEG_XL}
 _INT16_MAX = 2**15 - 1
 # Padding below this looks like air, which is what lies outside the field of view.
 _AIR_HU = -900
