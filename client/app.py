@@ -6,6 +6,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from fedescc.client.answers.dispatch import answer
 from fedescc.client.egress import error_reply, release
 from fedescc.client.intake.intake import load_cohort
 from fedescc.client.local_site import LocalSite
@@ -25,7 +26,7 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
         try:
             request = unpack_request(message.content)
             site = open_site(context)
-            reply = site.answer(message.metadata.message_type, request)
+            reply = answer(site, message.metadata.message_type, request)
             return release(reply, message, request, site.policy.min_class_count)
         except Refusal as refusal:
             return error_reply(refusal.code, message)

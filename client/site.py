@@ -18,6 +18,7 @@ from fedescc.common.protocol import Name
 from fedescc.common.yamlfile import Strict, read_model
 
 ROW_NUMBER = "row_number"
+BELOW_MINIMUM = "class-count-below-minimum"  # why a count, or what it belongs to, stays at the site
 # "" would be the folder of the site file itself.
 PathText = Annotated[str, Field(min_length=1)]
 

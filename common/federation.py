@@ -5,43 +5,34 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedescc.common.errors import Refusal
+from fedescc.common.strategy import FedAvg, FedProx, Strategy
 from fedescc.common.yamlfile import Strict, check_model, parse_mapping
 
 Positive = Annotated[float, Field(gt=0)]
-DEFAULT_MU = 0.01
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class Strategy(Strict):
-    """Aggregation rule: FedAvg (McMahan 2017) or FedProx (Li 2020, proximal weight ``mu``, 0.01 if not given)."""
+def proximal_weight(strategy: Strategy) -> float:
+    """FedProx's mu, which acts at the site; 0 under every other strategy."""
+    return strategy.mu if isinstance(strategy, FedProx) else 0.0
 
-    name: Literal["fedavg", "fedprox"] = "fedavg"
-    mu: Annotated[float, Field(ge=0, le=100)] = 0.0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fedprox_has_a_default(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("name") == "fedprox":
-            return {"mu": DEFAULT_MU, **data}
-        return data
+class Affine(Strict):
+    """Random rotation (degrees, about each axis), scaling (share) of a training batch, by MONAI."""
 
-    @model_validator(mode="after")
-    def _mu_belongs_to_fedprox(self) -> Self:
-        if self.name == "fedprox" and self.mu == 0:
-            msg = "fedprox needs mu > 0 (try 0.01)"
-            raise ValueError(msg)
-        if self.name == "fedavg" and self.mu != 0:
-            msg = "mu is FedProx's proximal weight; fedavg has none"
-            raise ValueError(msg)
-        return self
+    degrees: Annotated[float, Field(ge=0, le=45)] = 10.0
+    scale: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    probability: Share = 0.5
 
 
 class Augmentation(Strict):
-    """Random changes of training images: flips, integer shifts (voxels) and intensity jitter."""
+    """Random changes of training images: flips, integer shifts (voxels), intensity jitter, optionally affine."""
 
     flips: bool = True
     shift_voxels: Annotated[int, Field(ge=0, le=16)] = 3
     intensity: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    affine: Affine | None = None
 
 
 class Training(Strict):
@@ -50,9 +41,11 @@ class Training(Strict):
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Positive = 1e-2
     schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of all steps over which the rate rises from 0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     batch_size: Annotated[int, Field(ge=2, le=1024)] = 8
+    micro_batch: Annotated[int, Field(ge=2, le=1024)] | None = None  # gradients of a batch gather in pieces this large
     local_epochs: Count | None = 2
     local_updates: Count | None = None
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
@@ -79,14 +72,44 @@ class Training(Strict):
         return self
 
 
+class Personalisation(Strict):
+    """What stays at a site.
+
+    ``ditto``: each site also trains a model of its own, held near the shared one (Li et al., ICML 2021);
+    ``local_head``: the fusion head never leaves (FedPer, Arivazhagan et al. 2019); ``local_norm``: the affine
+    parameters of the normalisation layers never leave (FedBN, Li et al., ICLR 2021).
+    """
+
+    kind: Literal["none", "ditto", "local_head", "local_norm"] = "none"
+    attraction: Positive = 0.1  # of Ditto's own model to the shared one
+
+
+class Selection(Strict):
+    """Which round's model is kept, by the federation's validation patients; never by test patients."""
+
+    keep: Literal["last", "best"] = "last"
+    patience: Count | None = None  # rounds without a better one after which training stops
+
+
+class Pretraining(Strict):
+    """Rounds of self-supervised training of the encoder before the first round; no label is used."""
+
+    rounds: Annotated[int, Field(ge=0, le=100_000)] = 0
+    learning_rate: Positive = 3e-3
+    local_epochs: Count = 2
+
+
 class Federation(Strict):
     """A federation file, checked. See configs/federation.example.yaml."""
 
-    strategy: Strategy = Strategy()
+    strategy: Strategy = FedAvg()
     rounds: Count = 12
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     min_sites: Count = 2
     deadline_seconds: Positive = 3600.0
+    selection: Selection = Selection()
+    pretraining: Pretraining = Pretraining()
+    personalisation: Personalisation = Personalisation()
     training: Training = Training()
 
     def to_yaml(self) -> str:
@@ -127,7 +150,10 @@ def _lay_over(data: dict[str, object], override: str) -> None:
                 "see configs/federation.example.yaml",
             )
         data = branch
-    data[last] = parse_mapping(f"value: {value}", f"--set {key}")["value"]
+    chosen = parse_mapping(f"value: {value}", f"--set {key}")["value"]
+    if (parents, last) == (["strategy"], "name") and data.get("name", chosen) != chosen:
+        data.clear()  # another strategy has other settings
+    data[last] = chosen
     instead = {"local_updates": "local_epochs", "local_epochs": "local_updates"}
     if last in instead:
         data.pop(instead[last], None)

@@ -46,6 +46,9 @@ class Model(Strict):
     embedding: Annotated[int, Field(ge=2, le=1024)] = 24
     hidden: Annotated[int, Field(ge=0, le=1024)] = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    encoder: Literal["cells", "resnet10", "resnet18", "resnet34", "densenet121"] = "cells"  # the others are MONAI's
+    rim_mm: Annotated[float, Field(ge=0, le=30)] = 0.0  # > 0: the peritumoural rim is an input channel of its own
+    image_features: tuple[Name, ...] = ()  # named features of common/features.py that join the fusion
 
 
 class Split(Strict):

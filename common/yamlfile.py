@@ -98,7 +98,8 @@ def _suggestion(where: tuple[int | str, ...], model: type[BaseModel]) -> str:
         fields = [one.model_fields[part] for one in models if isinstance(part, str) and part in one.model_fields]
         # A place in a list, or a key of a mapping, leads to no other model.
         models = [inner for field in fields for inner in _models(field.annotation)] or models
-    known = [key for one in models for key in one.model_fields]
+    # Of a choice of models, the key may belong to another one.
+    known = [key for one in models for key in one.model_fields if key != where[-1]]
     close = get_close_matches(str(where[-1]), known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

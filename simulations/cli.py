@@ -43,7 +43,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     study: Annotated[str, typer.Option(help="Study file, or a shipped study's name.")] = "escc-pcr",
     cohort: Annotated[Path | None, typer.Option(help="Folder of sites; absent: a synthetic cohort.")] = None,
     config: Annotated[Path | None, typer.Option(help="Federation file; absent: the study's shipped settings.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="fedavg or fedprox.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Such as fedavg, fedprox, fedadam or scaffold.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Initialisation, splits, augmentation, synthetic cohort.")
@@ -86,8 +86,6 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
 def _overrides(strategy: str | None, rounds: int | None, seed: int | None, given: list[str]) -> tuple[str, ...]:
     named = {"strategy.name": strategy, "rounds": rounds, "seed": seed}
     overrides = [f"{key}={value}" for key, value in named.items() if value is not None]
-    if strategy == "fedavg":
-        overrides.append("strategy.mu=0")
     return (*overrides, *given)
 
 

@@ -26,7 +26,7 @@ COEFFICIENTS = {
     "stage": -0.65, "cps": 0.75, "nlr": -0.65, "cycles": 0.45, "nodes": -0.40, "albumin": 0.35,
 }  # fmt: skip
 INTERACTION = 0.40  # of shrinkage with a homogeneous bed
-INTERCEPT = -1.30
+INTERCEPT = -1.78
 INELIGIBLE_EVERY = 17
 _NODES_ONLY = 0.07  # share of the non-responders whose only viable tumour lies in the nodes
 _INELIGIBLE = ("adenocarcinoma", "other_malignancy", "chemotherapy", "other_therapy", "missing_cn")

@@ -6,6 +6,7 @@ import pytest
 
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation, read_federation
+from fedescc.common.strategy import STRATEGIES, FedAdam, FedAvg
 
 
 def test_empty_text_gives_the_defaults() -> None:
@@ -52,9 +53,9 @@ def test_work_is_given_in_one_unit_and_an_override_changes_it(
         ("", "round=3", "round: unknown key"),
         ("", "rounds=0", "rounds"),
         ("", "rounds=[", "not valid YAML"),
-        ("", "strategy.name=krum", "strategy.name"),
-        ("strategy: {name: fedprox, mu: 0}", "rounds=3", "needs mu > 0"),
-        ("", "strategy.mu=0.1", "fedavg has none"),
+        ("", "strategy.name=fedsomething", "no such strategy; choose one of: fedavg, fedprox"),
+        ("strategy: {name: fedprox, mu: 0}", "rounds=3", "strategy.fedprox.mu: Input should be greater than 0"),
+        ("", "strategy.mu=0.1", "strategy.fedavg.mu: unknown key"),
         ("", "deadline_seconds=.inf", "deadline_seconds"),
         ("", "training.learning_rate=-1", "training.learning_rate"),
         ("training: {local_epochs: 1, local_updates: 2}", "seed=1", "not both"),
@@ -66,6 +67,17 @@ def test_faults_are_refused(text: str, override: str, part: str) -> None:
         read_federation(text, "f", (override,))
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_choosing_another_strategy_drops_the_settings_of_the_files_own() -> None:
+    text = "strategy: {name: fedadam, tau: 0.1}"
+    assert read_federation(text, "file", ("strategy.name=fedavg",)).strategy == FedAvg()
+    assert read_federation(text, "file", ("strategy.name=fedadam",)).strategy == FedAdam(tau=0.1)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_can_be_named(name: str) -> None:
+    assert read_federation("", "file", (f"strategy.name={name}",)).strategy.name == name
 
 
 @pytest.mark.parametrize(("text", "mu"), [("", 0.01), ("strategy: {name: fedprox, mu: 0.1}", 0.1)])

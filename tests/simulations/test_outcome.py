@@ -150,10 +150,10 @@ def test_a_patient_is_a_function_of_seed_site_and_index() -> None:
 
 def test_log_odds_by_hand() -> None:
     nothing = dict.fromkeys(LATENTS, 0.0)
-    assert log_odds(nothing) == -1.30
-    assert log_odds(nothing | {"shrinkage": 1.0}) == pytest.approx(-1.30 + COEFFICIENTS["shrinkage"])
+    assert log_odds(nothing) == -1.78
+    assert log_odds(nothing | {"shrinkage": 1.0}) == pytest.approx(-1.78 + COEFFICIENTS["shrinkage"])
     both = nothing | {"shrinkage": 1.0, "texture": -1.0}
-    expected = -1.30 + COEFFICIENTS["shrinkage"] - COEFFICIENTS["texture"] + 0.40
+    expected = -1.78 + COEFFICIENTS["shrinkage"] - COEFFICIENTS["texture"] + 0.40
     assert log_odds(both) == pytest.approx(expected)
 
 

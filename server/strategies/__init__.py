@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.common.federation import Strategy
+from fedescc.common.strategy import Strategy
 
 Weights = NDArray[np.float32]
 

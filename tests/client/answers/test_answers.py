@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedescc.client.local_site import LocalSite, _enough, flow_counts, site_logits
+from fedescc.client.answers.dispatch import answer
+from fedescc.client.answers.evaluation import _enough
+from fedescc.client.answers.statistics import flow_counts
+from fedescc.client.local_site import LocalSite
 from fedescc.client.site import ReleasePolicy
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
@@ -19,7 +22,7 @@ def site(toy):
 
 
 def statistics(site):
-    return site.answer(wire.STATISTICS, Request(site.study.sha256))
+    return answer(site, wire.STATISTICS, Request(site.study.sha256))
 
 
 def with_flow(site, **excluded):
@@ -29,17 +32,17 @@ def with_flow(site, **excluded):
 
 def test_another_study_is_refused(site):
     with pytest.raises(Refusal, match="study-mismatch"):
-        site.answer(wire.STATISTICS, Request("0" * 64))
+        answer(site, wire.STATISTICS, Request("0" * 64))
 
 
 def test_an_unknown_message_type_is_refused(site):
     with pytest.raises(Refusal, match="unknown-message-type"):
-        site.answer("query.patients", Request(site.study.sha256))
+        answer(site, "query.patients", Request(site.study.sha256))
 
 
 def test_a_request_without_weights_is_refused(site):
     with pytest.raises(Refusal, match="malformed-message"):
-        site.answer(wire.TRAIN, Request(site.study.sha256, {"federation": {}, "encoding": {"covariates": []}}))
+        answer(site, wire.TRAIN, Request(site.study.sha256, {"federation": {}, "encoding": {"covariates": []}}))
 
 
 def test_covariates_of_too_few_patients_stay_hidden(site):
@@ -92,34 +95,34 @@ def train_like(site, **task):
 
 def test_the_test_set_opens_once(site):
     with pytest.raises(Refusal, match="test-not-opened"):
-        site.answer(wire.RECALIBRATION, train_like(site, large=[0.0], slope=[0.0, 1.0]))
-    first = site.answer(wire.TEST, train_like(site))
-    assert site.answer(wire.TEST, train_like(site)) is first
+        answer(site, wire.RECALIBRATION, train_like(site, large=[0.0], slope=[0.0, 1.0]))
+    first = answer(site, wire.TEST, train_like(site))
+    assert answer(site, wire.TEST, train_like(site)) is first
     for change in ({"threshold": 0.1}, {"edges": [0.0]}):
         with pytest.raises(Refusal, match="test-already-opened"):
-            site.answer(wire.TEST, train_like(site, **change))
+            answer(site, wire.TEST, train_like(site, **change))
     other = dataclasses.replace(train_like(site), weights=train_like(site).weights + 1)
     for message_type in (wire.TEST, wire.EXPLANATION, wire.RECALIBRATION):
         with pytest.raises(Refusal, match="test-already-opened"):
-            site.answer(message_type, other)
+            answer(site, message_type, other)
 
 
 def test_recalibration_cannot_be_asked_for_ever(site):
-    site.answer(wire.TEST, train_like(site))
+    answer(site, wire.TEST, train_like(site))
     request = train_like(site, large=[0.0], slope=[0.0, 1.0])
     for _ in range(60):
-        site.answer(wire.RECALIBRATION, request)
+        answer(site, wire.RECALIBRATION, request)
     with pytest.raises(Refusal, match="too-many-questions"):
-        site.answer(wire.RECALIBRATION, request)
+        answer(site, wire.RECALIBRATION, request)
 
 
 def test_logits_follow_the_encoding_too(site):
-    one = site_logits(site, train_like(site), "validation")
+    one = site.logits(train_like(site), "validation")
     request = train_like(site)
     request.task["encoding"]["covariates"][0]["mean"] += 10
     weights = request.weights + np.float32(0.5)
-    moved = site_logits(site, dataclasses.replace(request, weights=weights), "validation")
-    plain = site_logits(site, dataclasses.replace(train_like(site), weights=weights), "validation")
+    moved = site.logits(dataclasses.replace(request, weights=weights), "validation")
+    plain = site.logits(dataclasses.replace(train_like(site), weights=weights), "validation")
     assert not np.allclose(moved, plain)
     assert len(one) == len(moved)
 
@@ -133,10 +136,10 @@ def test_an_update_of_too_few_patients_stays(site, rows, trains):
     request = train_like(site, federation=federation, round=1)
     assert ("n_train" in statistics(site).sums) is trains
     if trains:
-        assert site.answer(wire.TRAIN, request).sums["n"] == 3
+        assert answer(site, wire.TRAIN, request).sums["n"] == 3
     else:
         with pytest.raises(Refusal, match="too-few-training-patients"):
-            site.answer(wire.TRAIN, request)
+            answer(site, wire.TRAIN, request)
 
 
 def test_shapley_sums_of_few_patients_stay(site):

@@ -1,0 +1,1 @@
+"""What a site answers to each message type."""

@@ -1,0 +1,42 @@
+"""From a message's type to the handler that answers it; every answer still passes egress."""
+
+from collections.abc import Callable
+
+from fedescc.client.answers.evaluation import (
+    explanation,
+    recalibration,
+    test,
+    training_scores,
+    validation,
+)
+from fedescc.client.answers.statistics import statistics
+from fedescc.client.answers.training import train
+from fedescc.client.local_site import LocalSite
+from fedescc.common import wire
+from fedescc.common.errors import Refusal
+from fedescc.common.wire import Reply, Request
+
+HANDLERS: dict[str, Callable[[LocalSite, Request], Reply]] = {
+    wire.STATISTICS: statistics,
+    wire.TRAIN: train,
+    wire.TRAINING_SCORES: training_scores,
+    wire.VALIDATION: validation,
+    wire.TEST: test,
+    wire.RECALIBRATION: recalibration,
+    wire.EXPLANATION: explanation,
+}
+
+
+def answer(site: LocalSite, message_type: str, request: Request) -> Reply:
+    """The site's reply to one request.
+
+    Raises:
+        Refusal: another study, an unknown message type, or a request that cannot be served.
+
+    """
+    if request.study_sha256 != site.study.sha256:
+        raise Refusal("study-mismatch", "the server follows another study", "use the study file of this run")
+    handler = HANDLERS.get(message_type)
+    if handler is None:
+        raise Refusal("unknown-message-type", f"{message_type!r} is not served", "check the server's version")
+    return handler(site, request)

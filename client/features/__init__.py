@@ -1,0 +1,1 @@
+"""Named and radiomic features of a site's own images."""
