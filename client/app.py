@@ -34,7 +34,9 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
             return error_reply(f"site-error:{type(error).__name__.lower()}", message)
 
     app.train()(serve)
-    app.query("statistics")(serve)
+    app.train("pretraining")(serve)
+    for action in ("statistics", "screening", "logistic"):
+        app.query(action)(serve)
     for action in ("training_scores", "validation", "test", "recalibration", "explanation"):
         app.evaluate(action)(serve)
     return app
@@ -49,7 +51,7 @@ def site_opener() -> OpenSite:
         if key not in opened:
             site, study = read_site(Path(key[0])), read_study(key[1])
             cohort = load_cohort(site, study)
-            opened[key] = LocalSite(site.settings.site, study, site.settings.policy, cohort)
+            opened[key] = LocalSite(site.settings.site, study, site.settings.policy, cohort, site.work)
         return opened[key]
 
     return open_site

@@ -22,6 +22,8 @@ class SiteCohort:
         images: (n, time points, z, y, x) float16 in [0, 1], windowed; memory-mapped. None without imaging.
         rois: (n, time points, z, y, x) uint8, 1 inside the ROI. None without imaging.
         flow: STARD counts: included, and per exclusion code how many patients.
+        order: (n,) int32, how many of the site's patients have an earlier date; -1 without a date. None where the
+            study has no date.
 
     """
 
@@ -33,6 +35,7 @@ class SiteCohort:
     images: NDArray[np.float16] | None
     rois: NDArray[np.uint8] | None
     flow: dict[str, int]
+    order: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -1,8 +1,7 @@
 """One hospital during a run: its cohort, its own copy of the study and what it remembers between messages."""
 
-import hashlib
-import json
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
+from fedescc.client.folds import divide, division
 from fedescc.client.site import ReleasePolicy
+from fedescc.client.state import SiteState
 from fedescc.common import wire
 from fedescc.common.arrays import load_parameters
 from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
+from fedescc.common.fold import read_fold
+from fedescc.common.fusion import fused_logits, split_models
+from fedescc.common.identity import model_digest
 from fedescc.common.study import Study
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
 
 if TYPE_CHECKING:
     from fedescc.client.learning.dataset import SiteTensors
+
+LINEAR = "linear"
+_KEPT_LOGITS = 32  # several models are evaluated by turns
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +41,11 @@ class LocalSite:
         study: this site's own copy.
         policy: what may leave; made as strict as the study's floor.
         cohort: the eligible patients.
+        opened: looks at the test set, by model.
+        questions: how often each model of a run's fold was asked for in a logistic regression.
         folder: where the site may keep what it needs again after a restart; None keeps it in memory.
+        division: how its patients were divided by the first request; a run mode that divides them otherwise is refused.
+        state: what it remembers from round to round.
 
     """
 
@@ -43,79 +54,119 @@ class LocalSite:
     policy: ReleasePolicy
     cohort: SiteCohort
     folder: Path | None = None
+    division: str | None = None
     opened: dict[str, "Opened"] = field(default_factory=dict, repr=False)
-    _logits: dict[tuple[str, str], Floats] = field(default_factory=dict, repr=False)
+    questions: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+    state: SiteState = field(init=False, repr=False)
+    _logits: dict[tuple[str, int | None, str], Floats] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         floor = self.study.disclosure.min_class_count
         strict = max(floor, self.policy.min_class_count)
         self.policy = self.policy.model_copy(update={"min_class_count": strict})
+        self.state = SiteState(self.folder)
 
     def view(self, request: Request) -> SiteCohort:
-        """The cohort as the request's fold divides it into training, validation and test patients."""
-        del request
-        return self.cohort
+        """The cohort as the request's fold divides it into training, validation and test patients.
+
+        Raises:
+            Refusal: ``another-division`` (the first request fixed one), or as `fedescc.client.folds.divide`.
+
+        """
+        fold = read_fold(request.task)
+        self.division = self.division or division(fold)
+        if division(fold) != self.division:
+            raise Refusal("another-division", "the patients were divided in another way before", "restart the site")
+        split, minimum = self.study.analysis.split, self.policy.min_class_count
+        return divide(self.cohort, fold, split, site=self.name, minimum=minimum)
+
+    def view_with(self, request: Request, names: Collection[str]) -> SiteCohort:
+        """The view, its ``numeric`` also holding those image features among the names.
+
+        Raises:
+            Refusal: ``no-images``, or as `fedescc.client.features.store.with_features`.
+
+        """
+        cohort = self.view(request)
+        features = [name for name in names if name not in cohort.numeric and name not in cohort.categorical]
+        if not features:
+            return cohort
+        if self.study.imaging is None:
+            raise Refusal("no-images", "image features of a study without images", "check the server's study")
+        from fedescc.client.features.store import with_features
+
+        return with_features(cohort, features, self.study.imaging, self.folder)
 
     def reply(self, sums: wire.Sums, reasons: dict[str, str] | None = None, **arrays: Any) -> Reply:
         """A reply in this site's name."""
         return Reply(self.name, self.study.sha256, sums, reasons=reasons or {}, **arrays)
 
     def prepared(self, request: Request, split: SplitName) -> tuple[Any, "SiteTensors", Encoding]:
-        """The received model, a split's patients as its inputs, and the encoding of both.
+        """The received model with this site's own parameters, a split's patients as its inputs, and their encoding.
 
         Raises:
-            Refusal: no weights, or weights or an encoding that do not fit.
+            Refusal: no weights, weights or an encoding that do not fit, or an unknown kind of model.
 
         """
         from fedescc.client.learning.dataset import SiteTensors
-        from fedescc.common.model import build_model
+        from fedescc.client.learning.personal import weights_here
+        from fedescc.common.model import LinearModel, build_model
 
-        weights = received_weights(request)
         encoding = check_model(request.task["encoding"], Encoding, "the server's encoding")
-        model = build_model(self.study, len(encoding.columns), seed=0)  # every weight is overwritten next
-        load_parameters(model, weights)
-        cohort = self.view(request)
+        kind, columns = request.task.get("model"), len(encoding.columns)
+        if kind not in (None, LINEAR):
+            raise Refusal("unknown-model", "the server names a kind of model unknown here", "install the same version")
+        # Every weight is overwritten next.
+        model = LinearModel(columns) if kind == LINEAR else build_model(self.study, columns, seed=0)
+        load_parameters(model, weights_here(self.state, request, model))
+        cohort = self.view_with(request, [covariate.name for covariate in encoding.covariates])
+        if kind == LINEAR:
+            cohort = replace(cohort, images=None, rois=None)
         return model, SiteTensors.from_cohort(cohort, encoding, cohort.rows(split)), encoding
 
     def logits(self, request: Request, split: SplitName) -> Floats:
-        """Logits of one split under the received weights, (n,); kept until other weights arrive."""
+        """Logits of one split under the received weights, or fused from those of several models, (n,).
+
+        Those asked for last are kept.
+        """
+        # Under personalisation a round's own parameters are not those of a later question about the same weights.
+        key = (model_digest(request), request.task.get("round"), split)
+        if key not in self._logits:
+            found = self._fused(request, split) if "models" in request.task else self._predicted(request, split)
+            while len(self._logits) >= _KEPT_LOGITS:
+                del self._logits[next(iter(self._logits))]
+            self._logits[key] = found
+        return self._logits[key]
+
+    def scores(self, request: Request, split: SplitName) -> Floats:
+        """Logits of one split under each model of a fusion, (n, models)."""
+        return np.stack([self.logits(model, split) for model in split_models(request)], axis=1)
+
+    def _fused(self, request: Request, split: SplitName) -> Floats:
+        return fused_logits(self.scores(request, split), request.task.get("fusion"))
+
+    def _predicted(self, request: Request, split: SplitName) -> Floats:
         from fedescc.client.learning.predict import predict_logits
 
-        key = (model_digest(request), split)
-        if key not in self._logits:
-            self._logits = {old: value for old, value in self._logits.items() if old[0] == key[0]}
-            model, tensors, _ = self.prepared(request, split)
-            self._logits[key] = predict_logits(model, tensors) if len(tensors) else np.zeros(0)
-        return self._logits[key]
+        model, tensors, _ = self.prepared(request, split)
+        return predict_logits(model, tensors) if len(tensors) else np.zeros(0)
 
 
 @dataclass
 class Opened:
-    """A look at the test set: by which model, with which question, in which fold, opened for which models."""
+    """One look at the test set.
 
-    model: str
-    question: str
+    Attributes:
+        look: the model with its threshold and bins.
+        reply: what was answered, and is again.
+        fold: the run and its fold.
+        declared: every look that this fold's test set was opened for.
+        recalibrations: questions of that kind so far.
+
+    """
+
+    look: str
     reply: Reply
     fold: str
     declared: tuple[str, ...]
     recalibrations: int = 0
-
-
-def model_digest(request: Request) -> str:
-    """Identity of a model: its weights, the encoding of its inputs and the fold it belongs to."""
-    digest = hashlib.sha256(np.ascontiguousarray(received_weights(request)).data)
-    identity = [request.task["encoding"], request.task.get("model"), request.task.get("fold")]
-    digest.update(json.dumps(identity, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def received_weights(request: Request) -> NDArray[np.float32]:
-    """The flat weights of a request.
-
-    Raises:
-        Refusal: it carries none.
-
-    """
-    if request.weights is None:
-        raise Refusal("malformed-message", "the request carries no weights", "check the server's version")
-    return request.weights

@@ -74,6 +74,8 @@ class ReleasePolicy(Strict):
 
     min_class_count: Annotated[int, Field(ge=1)] = 5
     score_histogram: Literal["never", "plain"] = "never"
+    # plain: sums that could be solved for single patients, of as many columns as patients or of rare categories, leave
+    small_newton: Literal["never", "plain"] = "never"
 
 
 class Site(Strict):

@@ -1,135 +1,78 @@
-"""Clinical covariates as model inputs, scaled by the federation's means and SDs instead of one site's.
+"""Covariates and image features as model inputs, scaled by all sites together instead of one.
 
-Sites send `CovariateSums`; their total gives one `Encoding` for everybody.
+Sites send counts and sums (`fedescc.common.moments`, `levels`, `quantiles`, `harmonisation`); their total,
+`CovariateSums`, gives one `Encoding` for everybody, which is frozen with the model.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fedescc.common.columns import CategoricalColumns, NumericColumn, QuantileColumn
+from fedescc.common.covariate_sums import CovariateSums, column_sums, numeric_columns
 from fedescc.common.errors import Refusal
+from fedescc.common.harmonisation import Harmonisation
+from fedescc.common.levels import Categorical
+from fedescc.common.moments import STEPS, Numeric, Rows, in_steps, mean_and_sd
 from fedescc.common.players import covariate_groups
 from fedescc.common.protocol import CategoricalVariable, NumericVariable
-from fedescc.common.study import Study
-from fedescc.common.yamlfile import Strict
+from fedescc.common.quantiles import bin_edges, estimate, score_knots
+from fedescc.common.study import FEATURE_GROUP, Study
+from fedescc.common.yamlfile import Strict, check_model
 
-# A value becomes this many steps of its declared range: squares of 8 million patients still fit an int64.
-STEPS = 1 << 20
-Numeric = Mapping[str, NDArray[np.float64]]
-Categorical = Mapping[str, NDArray[np.int16]]
-Rows = NDArray[np.intp]
+# With what it is made of, so that most need no other module.
+__all__ = [
+    "STEPS",
+    "Categorical",
+    "CategoricalColumns",
+    "CovariateSums",
+    "Encoding",
+    "Numeric",
+    "NumericColumn",
+    "QuantileColumn",
+    "Rows",
+    "column_sums",
+    "in_steps",
+    "read_encoding",
+]
 
-
-@dataclass(frozen=True, eq=False)
-class CovariateSums:
-    """Exact moments of the numeric covariates; integers, so a total does not depend on the sites' order.
-
-    Attributes:
-        names: (k,) numeric covariates, in the study's order.
-        table: (3, k) int64: patients with a value, sum and sum of squares of the value in steps of
-            range / 2^20 above the low end of its declared range.
-
-    """
-
-    names: tuple[str, ...]
-    table: NDArray[np.int64]
-
-    def __add__(self, other: "CovariateSums") -> "CovariateSums":
-        if self.names != other.names:
-            raise Refusal(
-                "covariate-mismatch",
-                f"sums of {self.names} and of {other.names} cannot be added",
-                "check that all sites run the same study",
-            )
-        return CovariateSums(self.names, self.table + other.table)
-
-
-def column_sums(study: Study, numeric: Numeric, rows: Rows) -> CovariateSums:
-    """Moments of the rows given (a site's training patients), NaN = missing left out.
-
-    Raises:
-        Refusal: ``value-out-of-range`` when a value lies outside the range the study declares.
-
-    """
-    variables = _numeric(study)
-    table = np.zeros((3, len(variables)), np.int64)
-    for column, (name, variable) in enumerate(variables.items()):
-        steps = _steps(name, variable, numeric[name][rows])
-        table[:, column] = len(steps), steps.sum(), (steps * steps).sum()
-    return CovariateSums(tuple(variables), table)
-
-
-class NumericColumn(Strict):
-    """A standardised value, (x - mean) / sd, and a missing flag; missing is 0, the mean."""
-
-    type: Literal["numeric"] = "numeric"
-    name: str
-    group: str
-    mean: float
-    sd: Annotated[float, Field(gt=0)]
-
-    def labels(self) -> tuple[str, ...]:
-        """Column names."""
-        return (self.name, f"{self.name}_missing")
-
-    def encode(self, numeric: Numeric, categorical: Categorical) -> NDArray[np.float64]:  # noqa: ARG002
-        """(n, 2): value, missing."""
-        values = numeric[self.name]
-        missing = np.isnan(values)
-        return np.stack([np.where(missing, 0.0, (values - self.mean) / self.sd), missing], axis=1)
-
-
-class CategoricalColumns(Strict):
-    """One flag a category, none dropped, and a missing flag; missing is all zeros but its flag."""
-
-    type: Literal["categorical"] = "categorical"
-    name: str
-    group: str
-    categories: tuple[str, ...]
-
-    def labels(self) -> tuple[str, ...]:
-        """Column names."""
-        return (*(f"{self.name}={category}" for category in self.categories), f"{self.name}_missing")
-
-    def encode(self, numeric: Numeric, categorical: Categorical) -> NDArray[np.float64]:  # noqa: ARG002
-        """(n, categories + 1): one-hot, missing."""
-        codes = categorical[self.name].astype(np.intp)
-        if codes.size and not (codes.min() >= -1 and codes.max() < len(self.categories)):
-            raise Refusal(
-                "unknown-category",
-                f"{self.name}: category numbers {codes.min()}..{codes.max()} where the study has "
-                f"{len(self.categories)} categories",
-                "run intake again with this study",
-            )
-        # The identity's last row is the missing flag, and index -1 is the last row.
-        return np.eye(len(self.categories) + 1)[codes]
+_FORMAT = 2  # 1 knew neither rare categories nor quantiles
 
 
 class Encoding(Strict):
-    """How covariates become columns, the same at every site. JSON-able (``model_dump_json``)."""
+    """How covariates and image features become columns, and scans comparable, the same at every site.
 
-    covariates: tuple[Annotated[NumericColumn | CategoricalColumns, Field(discriminator="type")], ...]
+    JSON-able (``model_dump_json``; back by `read_encoding`). A covariate of which the training patients gave no
+    value, or no category often enough, has no column: whatever a later patient has there means nothing to the model.
+    """
+
+    format: Literal[2] = 2
+    covariates: tuple[Annotated[NumericColumn | QuantileColumn | CategoricalColumns, Field(discriminator="type")], ...]
+    harmonisation: Harmonisation | None = None
 
     @classmethod
     def from_sums(cls, study: Study, sums: CovariateSums) -> "Encoding":
-        """The encoding by federated mean and (population) SD.
+        """The encoding by federated mean and (population) SD, or by ranks; rare categories count as missing.
 
-        A constant covariate gets SD 1; one that nobody has gets mean 0 and SD 1.
+        Raises:
+            Refusal: ``no-landmarks`` when the study harmonises intensities and no scan has landmarks.
+
         """
-        moments = {name: sums.table[:, column] for column, name in enumerate(sums.names)}
-        groups = _group_of(study)
-        columns: list[NumericColumn | CategoricalColumns] = []
-        for name, variable in study.covariates.items():
+        groups = {member: group for group, members in covariate_groups(study).items() for member in members}
+        columns = numeric_columns(study, [name for name in sums.names if name not in study.covariates])
+        covariates: list[NumericColumn | QuantileColumn | CategoricalColumns] = []
+        for name, variable in (study.covariates | columns).items():
+            group = groups.get(name, FEATURE_GROUP)
             if isinstance(variable, NumericVariable):
-                mean, sd = _mean_and_sd(variable, moments[name])
-                columns.append(NumericColumn(name=name, group=groups[name], mean=mean, sd=sd))
+                covariates += _numeric_column(name, group, variable, sums)
             elif isinstance(variable, CategoricalVariable):
-                columns.append(CategoricalColumns(name=name, group=groups[name], categories=variable.categories))
-        return cls(covariates=tuple(columns))
+                covariates += _categorical_columns(name, group, variable, sums, study.disclosure.min_class_count)
+        return cls(covariates=tuple(covariates), harmonisation=_harmonisation(study, sums))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -143,8 +86,18 @@ class Encoding(Strict):
 
     @property
     def column_covariates(self) -> tuple[str, ...]:
-        """For every encoded column the covariate it was made from."""
+        """For every encoded column the covariate or image feature it was made from."""
         return tuple(covariate.name for covariate in self.covariates for _ in covariate.labels())
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The image features that `encode` needs beside the study's covariates."""
+        return tuple(covariate.name for covariate in self.covariates if covariate.group == FEATURE_GROUP)
+
+    def only(self, names: Collection[str]) -> "Encoding":
+        """The encoding of some covariates and image features by name, in the order of this one."""
+        kept = tuple(covariate for covariate in self.covariates if covariate.name in names)
+        return self.model_copy(update={"covariates": kept})
 
     def encode(self, numeric: Numeric, categorical: Categorical, rows: Rows | None = None) -> NDArray[np.float32]:
         """Model inputs: (n, columns) float32 for the rows given (default all). Always finite.
@@ -162,37 +115,65 @@ class Encoding(Strict):
         return np.concatenate(pieces, axis=1).astype(np.float32)
 
 
+def read_encoding(text: str) -> Encoding:
+    """The encoding in a model file's metadata.
+
+    Raises:
+        Refusal: ``old-encoding`` when an older fedescc wrote it, ``invalid-settings`` when it is damaged.
+
+    """
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise Refusal(
+            "old-encoding",
+            f"the model's inputs are not described in format {_FORMAT}",
+            "train the model again with this fedescc, or score with the version named in its metadata",
+        )
+    return check_model(data, Encoding, "the model's encoding")
+
+
+def _numeric_column(
+    name: str, group: str, variable: NumericVariable, sums: CovariateSums
+) -> list[NumericColumn | QuantileColumn]:
+    """One column, or none where nobody has a value."""
+    moments = sums.table[:, sums.names.index(name)]
+    if not moments[0]:
+        return []
+    mean, sd = mean_and_sd(variable, moments)
+    runs = sums.runs.get(name, Counter())
+    if not runs:
+        return [NumericColumn(name=name, group=group, mean=mean, sd=sd)]
+    edges = bin_edges(variable)
+    knots, scores = score_knots(edges, estimate(runs, edges, mean, sd))
+    return [QuantileColumn(name=name, group=group, knots=knots, scores=scores)]
+
+
+def _categorical_columns(
+    name: str, group: str, variable: CategoricalVariable, sums: CovariateSums, least: int
+) -> list[CategoricalColumns]:
+    """One set of columns, or none where no category is frequent enough."""
+    counts = sums.levels.get(name, np.full(len(variable.categories), least))
+    kept = tuple(category for category, n in zip(variable.categories, counts, strict=True) if n >= least)
+    return [CategoricalColumns(name=name, group=group, categories=variable.categories, kept=kept)] if kept else []
+
+
+def _harmonisation(study: Study, sums: CovariateSums) -> Harmonisation | None:
+    if sums.landmarks is None or study.imaging is None:
+        return None
+    found = Harmonisation.from_sums(sums.landmarks, study.imaging.grid.window_hu)
+    if found is None:
+        raise Refusal(
+            "no-landmarks",
+            "no site has enough training scans that show fat and contrast medium",
+            "check the window, or set imaging.harmonisation: none",
+        )
+    return found
+
+
 def _length(numeric: Numeric, categorical: Categorical, rows: Rows | None) -> int:
     if rows is not None:
         return len(rows)
     return max([0, *map(len, numeric.values()), *map(len, categorical.values())])
-
-
-def _numeric(study: Study) -> dict[str, NumericVariable]:
-    return {name: variable for name, variable in study.covariates.items() if isinstance(variable, NumericVariable)}
-
-
-def _group_of(study: Study) -> dict[str, str]:
-    return {member: group for group, members in covariate_groups(study).items() for member in members}
-
-
-def _steps(name: str, variable: NumericVariable, values: NDArray[np.float64]) -> NDArray[np.int64]:
-    low, high = variable.range
-    present = values[~np.isnan(values)]
-    if present.size and not (low <= present.min() and present.max() <= high):
-        raise Refusal(
-            "value-out-of-range",
-            f"{name}: a value lies outside {low:g}..{high:g} {variable.unit}",
-            "correct the unit or the value in the clinical table and run intake again",
-        )
-    return np.rint((present - low) / (high - low) * STEPS).astype(np.int64)
-
-
-def _mean_and_sd(variable: NumericVariable, moments: NDArray[np.int64]) -> tuple[float, float]:
-    n, total, squares = (int(moment) for moment in moments)
-    if n == 0:
-        return 0.0, 1.0
-    low, high = variable.range
-    step = (high - low) / STEPS
-    variance = (n * squares - total * total) / (n * n)  # exact integers until this division
-    return low + step * total / n, step * variance**0.5 if variance > 0 else 1.0

@@ -112,11 +112,35 @@ class Federation(Strict):
     personalisation: Personalisation = Personalisation()
     training: Training = Training()
 
+    @model_validator(mode="after")
+    def _scaffold_corrects_plain_steps(self) -> Self:
+        plain = self.training.optimizer == "sgd" and not self.training.momentum
+        if self.strategy.name == "scaffold" and not plain:
+            msg = "strategy scaffold corrects plain gradient steps: set training.optimizer to sgd and momentum to 0"
+            raise ValueError(msg)
+        return self
+
     def to_yaml(self) -> str:
         """The settings as YAML text with every default filled in."""
         import yaml
 
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def require_fit(federation: Federation, model_kind: str) -> None:
+    """Refuse settings that the study's kind of model cannot follow.
+
+    Raises:
+        Refusal: ``nothing-personal``, a linear model has neither a head of its own nor normalisation layers.
+
+    """
+    kind = federation.personalisation.kind
+    if model_kind == "linear" and kind in ("local_head", "local_norm"):
+        raise Refusal(
+            "nothing-personal",
+            f"personalisation.kind {kind}: a linear model has no part that could stay at a site",
+            "set it to ditto or none",
+        )
 
 
 def read_federation(text: str, name: str, overrides: tuple[str, ...] = ()) -> Federation:

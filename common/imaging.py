@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedescc.common.yamlfile import Strict
 
 TimePoint = Literal["pre", "post"]
+LANDMARK_WINDOW_HU = (-150.0, 250.0)  # shows fat, and blood as most protocols enhance it
 
 
 class Roi(Strict):
@@ -123,6 +124,8 @@ class Imaging(Strict):
     """Which CTs a patient has and how they become tensors.
 
     ``tilt``: what becomes of a series with uniform gantry tilt; ``correct`` undoes the shear in the one interpolation.
+    ``harmonisation``: ``landmarks`` brings every scan's fat and contrast medium to the federation's mean intensities
+    before the network sees it.
     """
 
     time_points: Annotated[tuple[TimePoint, ...], Field(min_length=1)]
@@ -130,6 +133,7 @@ class Imaging(Strict):
     quality: Quality = Quality()
     roi: Roi = Roi()
     grid: Grid
+    harmonisation: Literal["none", "landmarks"] = "none"
 
     @field_validator("time_points")
     @classmethod
@@ -138,3 +142,12 @@ class Imaging(Strict):
             msg = "time points must differ from each other and stand in order of time: [pre, post], [pre] or [post]"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _shows_the_landmarks(self) -> Self:
+        low, high = self.grid.window_hu
+        least_low, least_high = LANDMARK_WINDOW_HU
+        if self.harmonisation == "landmarks" and not (low < least_low and high >= least_high):
+            msg = f"harmonisation needs a window_hu from below {least_low:g} to {least_high:g} HU or more"
+            raise ValueError(msg)
+        return self

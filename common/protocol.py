@@ -12,11 +12,16 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
 
 
 class NumericVariable(Strict):
-    """A measured value; outside ``range`` (in ``unit``) it is refused, most often a wrong unit."""
+    """A measured value; outside ``range`` (in ``unit``) it is refused, most often a wrong unit.
+
+    ``transform``: how a covariate becomes a model input: ``quantile`` takes the normal score of its rank among all
+    sites' training patients, for skewed laboratory values; ``none`` its distance from the mean in SDs.
+    """
 
     type: Literal["numeric"]
     unit: str
     range: tuple[float, float]
+    transform: Literal["none", "quantile"] = "none"
     required: bool = False
     available_at: Moment
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedescc.common.errors import Refusal
+from fedescc.common.newton import MAX_EVALUATIONS, NewtonFit, likelihood_terms
 from fedescc.common.roc import Estimate, Floats, checked_scores
 
-MAX_EVALUATIONS = 60
 NEGLIGIBLE = 1e-12
 FIRST_INTERCEPT_BOUND = 5.0
 
@@ -51,34 +51,6 @@ class RecalibrationTerms:
             self.gradient + other.gradient,
             self.hessian + other.hessian,
         )
-
-
-@dataclass(frozen=True)
-class NewtonFit:
-    """Where a fit stands.
-
-    Attributes:
-        coefficients: (intercept,) with slope 1, or (intercept, slope); evaluate the next terms here.
-        outcome: None while running, "converged", or the reason why there is no estimate.
-        evaluations: sums used so far.
-        anchor: the best (intercept, slope) so far, to which a failed step is halved back.
-        anchor_loss: log loss there.
-        bracket: interval known to hold the single intercept, from the gradient's signs.
-
-    """
-
-    coefficients: tuple[float, ...]
-    outcome: str | None = None
-    evaluations: int = 0
-    anchor: tuple[float, ...] = ()
-    anchor_loss: float = math.inf
-    bracket: tuple[float, float] = (-math.inf, math.inf)
-
-    def estimate(self) -> Estimate[float]:
-        """The last coefficient (calibration in the large, or slope), or why there is none."""
-        if self.outcome == "converged":
-            return Estimate(self.coefficients[-1])
-        return Estimate(None, self.outcome or "not-converged")
 
 
 @dataclass(frozen=True)
@@ -124,19 +96,8 @@ def recalibration_terms(y: ArrayLike, logit: ArrayLike, coefficients: tuple[floa
     design = np.column_stack([np.ones_like(logits), logits])[:, : len(coefficients)]
     offset = logits if len(coefficients) == 1 else 0.0
     linear = offset + design @ np.asarray(coefficients)
-    # Towards the wrong class: keeps 1 - p exact where p rounds to 1.
-    sign = np.where(labels, -1.0, 1.0)
-    loss = np.logaddexp(0.0, sign * linear)
-    residual = sign * np.exp(-np.logaddexp(0.0, -sign * linear))
-    tail = np.exp(-np.abs(linear))
-    weight = tail / (1.0 + tail) ** 2
-    return RecalibrationTerms(
-        int(labels.size),
-        int(labels.sum()),
-        float(loss.sum()),
-        design.T @ residual,
-        design.T @ (weight[:, None] * design),
-    )
+    loss, gradient, hessian = likelihood_terms(design, labels, linear)
+    return RecalibrationTerms(int(labels.size), int(labels.sum()), loss, gradient, hessian)
 
 
 def newton_step(terms: RecalibrationTerms, fit: NewtonFit, tolerance: float = 1e-9) -> NewtonFit:
@@ -157,9 +118,8 @@ def newton_step(terms: RecalibrationTerms, fit: NewtonFit, tolerance: float = 1e
     fit = replace(fit, evaluations=fit.evaluations + 1)
     if reason := _hopeless(terms, fit):
         return replace(fit, outcome=reason)
-    if terms.log_loss > fit.anchor_loss + tolerance * (1.0 + fit.anchor_loss):
-        halved = tuple((a + c) / 2 for a, c in zip(fit.anchor, fit.coefficients, strict=True))
-        return replace(fit, coefficients=halved)
+    if fit.rose(terms.log_loss, tolerance):
+        return fit.halved()
     if reason := _singular(terms, fit):
         return replace(fit, outcome=reason)
     return _advance(terms, fit, tolerance)
@@ -200,17 +160,15 @@ def _singular(terms: RecalibrationTerms, fit: NewtonFit) -> str | None:
 
 
 def _advance(terms: RecalibrationTerms, fit: NewtonFit, tolerance: float) -> NewtonFit:
-    here = np.asarray(fit.coefficients)
-    if here.size == 1:
+    if len(fit.coefficients) == 1:
         step = np.array([_intercept_step(float(terms.gradient[0]), float(terms.hessian[0, 0]), fit)])
     else:
         step = -np.linalg.solve(terms.hessian, terms.gradient)
-    if (np.abs(step) <= tolerance * (1.0 + np.abs(here))).all():
+    if fit.ends(step, tolerance):
         return replace(fit, outcome="converged")
-    ahead = tuple(float(c) for c in here + step)
-    if here.size == 1:
-        return _within_bracket(ahead[0], fit)
-    return replace(fit, coefficients=ahead, anchor=fit.coefficients, anchor_loss=terms.log_loss)
+    if len(fit.coefficients) == 1:
+        return _within_bracket(fit.coefficients[0] + float(step[0]), fit)
+    return fit.ahead(step, terms.log_loss)
 
 
 def _intercept_step(gradient: float, curvature: float, fit: NewtonFit) -> float:

@@ -7,7 +7,11 @@ import math
 from dataclasses import dataclass, replace
 
 from fedescc.common import wire
+from fedescc.common.harmonisation import LANDMARKS
+from fedescc.common.logistic import MAX_COLUMNS, TERM_LIMIT
 from fedescc.common.names import CODE, POOLED, SITE_NAME
+from fedescc.common.quantiles import BINS
+from fedescc.common.relevance import MAX_CANDIDATES, MAX_SCREENED
 from fedescc.common.wire import Number, Reply
 
 _MOST_PATIENTS = 10_000_000
@@ -41,8 +45,11 @@ _PATIENTS = Allowed(high=_MOST_PATIENTS, patients=True)
 _LOSS = Allowed(whole=False)
 _REAL = Allowed(whole=False, low=-1e12, high=1e12)
 _UNIT = Allowed(whole=False, high=1.0)
+_COLUMNS = 1000  # clinical and image features
 _BINS = replace(_WHOLE, length=1001)
 _REALS = replace(_REAL, length=16)
+_TERMS = Allowed(low=-TERM_LIMIT, high=TERM_LIMIT)
+_BY_CLASS = 2 * MAX_SCREENED
 _SPLIT_SUMS = {
     **dict.fromkeys(("n", "n_pos"), _PATIENTS),
     **dict.fromkeys(("tp", "fp", "tn", "fn"), _WHOLE),
@@ -54,9 +61,25 @@ ALLOWED: dict[str, dict[str, Allowed]] = {
     wire.STATISTICS: {
         **dict.fromkeys(("n_train", "flow_included", "flow_excluded"), _PATIENTS),
         "flow_by_rule": replace(_PATIENTS, length=60),
-        "covariate_counts": replace(_PATIENTS, length=200),
-        "covariate_totals": Allowed(length=200),
-        "covariate_squares": Allowed(length=200),
+        "covariate_counts": replace(_PATIENTS, length=_COLUMNS),
+        "covariate_totals": Allowed(length=_COLUMNS),
+        "covariate_squares": Allowed(length=_COLUMNS),
+        "level_counts": replace(_PATIENTS, length=_COLUMNS),
+        "quantile_counts": replace(_PATIENTS, length=100 * BINS),
+        "landmark_counts": replace(_PATIENTS, length=2),
+        "landmark_totals": Allowed(length=2 * LANDMARKS),
+    },
+    wire.SCREENING: {
+        "n": _PATIENTS,
+        "counts": replace(_PATIENTS, length=_BY_CLASS),
+        **dict.fromkeys(("totals", "squares"), Allowed(length=_BY_CLASS)),
+        "products": Allowed(low=-_MOST, length=MAX_CANDIDATES * (MAX_CANDIDATES + 1) // 2),
+    },
+    wire.LOGISTIC: {
+        **dict.fromkeys(("n", "n_pos"), _PATIENTS),
+        "loss": replace(_TERMS, low=0.0),
+        "gradient": replace(_TERMS, length=MAX_COLUMNS + 1),
+        "hessian": replace(_TERMS, length=(MAX_COLUMNS + 1) * (MAX_COLUMNS + 2) // 2),
     },
     wire.TRAIN: {
         "n": _PATIENTS,
@@ -64,6 +87,7 @@ ALLOWED: dict[str, dict[str, Allowed]] = {
         "loss": _LOSS,
         **{f"validation_{key}": allowed for key, allowed in _SPLIT_SUMS.items()},
     },
+    wire.PRETRAIN: {"n": _PATIENTS, "loss": _LOSS},
     wire.TRAINING_SCORES: {"counts": replace(_WHOLE, length=4001)},
     wire.VALIDATION: _SPLIT_SUMS,
     wire.TEST: {
@@ -101,7 +125,7 @@ def check_reply(message_type: str, reply: Reply) -> dict[str, Allowed]:
         _check_number(key, value, allowed[key])
     if not all(key in allowed and CODE.fullmatch(code) for key, code in reply.reasons.items()):
         raise SchemaViolationError("reason", "a reason is not a code for a known key")
-    if (reply.delta is not None) != (message_type == wire.TRAIN):
+    if (reply.delta is not None) != (message_type in {wire.TRAIN, wire.PRETRAIN}):
         raise SchemaViolationError("delta", "an update belongs to training replies, and only to them")
     return allowed
 

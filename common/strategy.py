@@ -68,7 +68,7 @@ class Scaffold(Strict):
 
 
 class TrimmedMean(Strict):
-    """Coordinate-wise mean without the ``trim`` share of sites at either end (Yin et al., ICML 2018)."""
+    """Coordinate-wise mean without the ``trim`` share of sites, at least one, at either end (Yin et al., ICML 2018)."""
 
     name: Literal["trimmed_mean"] = "trimmed_mean"
     trim: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
@@ -81,7 +81,10 @@ class Median(Strict):
 
 
 class Krum(Strict):
-    """The update nearest to its neighbours, ``byzantine`` sites assumed faulty (Blanchard et al., NeurIPS 2017)."""
+    """The update nearest to its neighbours; ``byzantine`` faulty sites of ``2 * byzantine + 3`` or more are borne.
+
+    Blanchard et al., NeurIPS 2017.
+    """
 
     name: Literal["krum"] = "krum"
     byzantine: Annotated[int, Field(ge=0, le=1000)] = 1
@@ -92,7 +95,7 @@ class MultiKrum(Strict):
 
     name: Literal["multi_krum"] = "multi_krum"
     byzantine: Annotated[int, Field(ge=0, le=1000)] = 1
-    keep: Annotated[int, Field(ge=1, le=1000)] | None = None  # sites - byzantine if not given
+    keep: Annotated[int, Field(ge=1, le=1000)] | None = None  # at most accepted sites - byzantine; that if not given
 
 
 _KINDS = (

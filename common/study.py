@@ -31,6 +31,8 @@ from fedescc.common.shapley import MAX_PLAYERS
 from fedescc.common.yamlfile import Strict, parse_model, read_model
 
 REGIONS = ("tumour", "rim", "rest")  # of a scan, explained apart
+FEATURE_GROUP = "image_features"  # explained as one player
+_DENSENET_VOXELS = 32
 _ORDER: tuple[Moment, ...] = ("baseline", "treatment", "second_ct", "surgery", "pathology")
 
 
@@ -44,7 +46,7 @@ class Model(Strict):
         32,
     )
     embedding: Annotated[int, Field(ge=2, le=1024)] = 24
-    hidden: Annotated[int, Field(ge=0, le=1024)] = 16
+    hidden: Annotated[int, Field(ge=0, le=1024)] = 0  # units of the fusion's hidden layer; 0: none, a linear fusion
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     encoder: Literal["cells", "resnet10", "resnet18", "resnet34", "densenet121"] = "cells"  # the others are MONAI's
     rim_mm: Annotated[float, Field(ge=0, le=30)] = 0.0  # > 0: the peritumoural rim is an input channel of its own
@@ -101,7 +103,10 @@ class Study(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         # One after the other: the later checks rely on the names that the earlier ones have checked.
-        for check in (_leaks, _unknown_names, _wrong_conditions, _wrong_model, _wrong_time_points, _wrong_groups):
+        order = (
+            _leaks, _unknown_names, _wrong_conditions, _wrong_model, _wrong_time_points, _wrong_features, _wrong_groups,
+        )  # fmt: skip
+        for check in order:
             if faults := check(self):
                 raise ValueError(faults[0])
         return self
@@ -229,6 +234,26 @@ def _wrong_model(study: Study) -> list[str]:
         return ["model.kind: linear has no use for images; remove the imaging section or choose paired_cnn"]
     if study.imaging is None and not study.covariates:
         return ["covariates: a study without images needs at least one"]
+    if study.imaging and study.model.encoder == "densenet121" and min(study.imaging.grid.size_zyx) < _DENSENET_VOXELS:
+        return [f"model.encoder: densenet121 halves the grid five times: give at least {_DENSENET_VOXELS} voxels"]
+    return []
+
+
+def _wrong_features(study: Study) -> list[str]:
+    from fedescc.common.features import NAMED_FEATURES, RADIOMIC_FEATURES
+
+    names, known = study.model.image_features, NAMED_FEATURES | RADIOMIC_FEATURES
+    scans = study.imaging.time_points if study.imaging else ()
+    if names and FEATURE_GROUP in {*study.covariates, *study.analysis.explanation_groups}:
+        return [f"model.image_features: {FEATURE_GROUP} is their group's name; rename the covariate or group"]
+    for name in names:
+        needed = {"pre": {"pre"}, "post": {"post"}, "change": {"pre", "post"}}.get(name.rpartition("_")[2], set())
+        if name not in known:
+            return [f"model.image_features: no feature named {name!r}; see common/features.py"]
+        if name in study.variables or names.count(name) > 1:
+            return [f"model.image_features: {name!r} names two inputs"]
+        if not needed <= set(scans):
+            return [f"model.image_features: {name!r} needs the time points {', '.join(sorted(needed))}"]
     return []
 
 
@@ -251,7 +276,7 @@ def _wrong_groups(study: Study) -> list[str]:
     if members and sorted(members) != sorted(study.covariates):
         return ["analysis.explanation_groups: every covariate belongs to exactly one group"]
     scans = len(study.imaging.time_points) if study.imaging else 0
-    players = len(REGIONS) * scans + len(groups or study.covariates)
+    players = len(REGIONS) * scans + len(groups or study.covariates) + bool(study.model.image_features)
     if players > MAX_PLAYERS:
         what = f"{players} players, where exact Shapley values allow {MAX_PLAYERS}"
         return [f"analysis.explanation_groups: {what}; put the covariates into fewer groups"]

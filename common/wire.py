@@ -8,6 +8,7 @@ because Flower's cost grows with the number of arrays. A reply holds ``site`` (w
 import io
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from fedescc.common.errors import Refusal
 
 STATISTICS = "query.statistics"
+SCREENING = "query.screening"
+LOGISTIC = "query.logistic"
 TRAIN = "train"
+PRETRAIN = "train.pretraining"
 TRAINING_SCORES = "evaluate.training_scores"
 VALIDATION = "evaluate.validation"
 TEST = "evaluate.test"
@@ -52,6 +56,7 @@ class Reply:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
+@cache
 def installed_version() -> str:
     """Version of fedescc on this machine; both sides must agree."""
     return version("fedescc")

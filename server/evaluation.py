@@ -1,6 +1,7 @@
 """Final evaluation: thresholds from training scores, one locked on validation, then the test set, opened once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -9,8 +10,11 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedescc.common import wire
+from fedescc.common.errors import Refusal
+from fedescc.common.identity import MAX_DECLARED, look_digest
 from fedescc.common.metrics import metrics_record, suppressed_record
-from fedescc.common.recalibration import IN_THE_LARGE, SLOPE_MODEL, NewtonFit, newton_step
+from fedescc.common.newton import NewtonFit
+from fedescc.common.recalibration import IN_THE_LARGE, SLOPE_MODEL, newton_step
 from fedescc.common.roc import (
     ClassHistogram,
     Estimate,
@@ -36,6 +40,8 @@ from fedescc.server.replies import (
 )
 from fedescc.server.rounds import require_quorum
 
+NO_QUORUM = "no-quorum"
+
 DEFAULT_THRESHOLD = 0.0  # on the logit scale: a probability of one half
 NOBODY_RELEASED = "no-site-released-it"
 
@@ -44,16 +50,20 @@ T = TypeVar("T")
 
 @dataclass
 class Evaluator:
-    """Drives evaluation exchanges for one fixed model and remembers who missed which."""
+    """Drives exchanges about one fixed model, or one still to be fitted, and remembers who missed which."""
 
     grid: Grid
     roster: Roster
     study: Study
-    weights: NDArray[np.float32]
+    weights: NDArray[np.float32] | None
     task: dict[str, Any]
     deadline_seconds: float
     min_sites: int
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def request(self, **task: Any) -> Request:
+        """A request about the model, with more of a task."""
+        return Request(self.study.sha256, {**self.task, **task}, self.weights)
 
     def ask(self, message_type: str, read: Callable[[Reply], T], **task: Any) -> tuple[dict[str, T], Attendance]:
         """Replies as ``read`` makes them, by site in order of names, so that float sums have one order."""
@@ -62,7 +72,7 @@ class Evaluator:
         def accept(reply: Reply) -> None:
             found[reply.site] = read(reply)
 
-        request = Request(self.study.sha256, {**self.task, **task}, self.weights)
+        request = self.request(**task)
         attendance = exchange(
             self.grid, self.roster, message_type, request, deadline_seconds=self.deadline_seconds, accept=accept
         )
@@ -98,33 +108,43 @@ class Evaluation:
 
 
 def evaluate(evaluator: Evaluator) -> Evaluation:
-    """Lock the threshold on validation patients, then open the test set once.
-
-    Where no site releases histograms, the threshold stays at a probability of 0.5 and the pooled AUC is null
-    with its reason.
+    """Lock the threshold of one model on validation patients, then open the test set once; see `evaluate_all`.
 
     Raises:
         Refusal: fewer sites than the quorum take part in validation or test.
 
     """
-    edges = _edges(evaluator)
-    bins = len(edges) + 1
+    return evaluate_all({"": evaluator})[""]
 
-    def read(reply: Reply) -> SplitShare:
-        return split_share(reply.sums, reply.reasons, bins)
 
-    validation, attendance = evaluator.ask(wire.VALIDATION, read, edges=edges, threshold=DEFAULT_THRESHOLD)
-    require_quorum(attendance, evaluator.min_sites, "validation")
-    locked = _threshold(validation.values(), edges)
-    threshold = DEFAULT_THRESHOLD if locked is None else locked
-    source = "default" if locked is None else "youden-on-validation"
-    test, attendance = evaluator.ask(wire.TEST, read, edges=edges, threshold=threshold)
-    require_quorum(attendance, evaluator.min_sites, "test")
-    sites = {name: _site_metrics(share, threshold) for name, share in test.items()}
-    released = {name: share for name, share in test.items() if share.sums is not None}
-    histograms = {name: share.histogram for name, share in released.items() if share.histogram is not None}
-    pooled = _pooled_metrics(evaluator, released, threshold)
-    return Evaluation(threshold, source, edges, pooled, sites, list(released), histograms, validation)
+def evaluate_all(evaluators: Mapping[str, Evaluator]) -> dict[str, Evaluation]:
+    """Lock bins and threshold of every model on training and validation patients, then open the test set to all.
+
+    The first request about test patients declares every look that follows, so that nothing learned from the test
+    set can change another model, its threshold or its bins. Where no site releases histograms, the threshold stays
+    at a probability of 0.5 and the pooled AUC is null with its reason. The first model is the run's own; another one
+    that misses the quorum is absent from the result, and its evaluator's ``refused`` says who was missing.
+
+    Args:
+        evaluators: name -> model.
+
+    Raises:
+        Refusal: fewer sites than the quorum evaluate the first model, or more models than a site lets look.
+
+    """
+    if len(evaluators) > MAX_DECLARED:
+        raise Refusal("too-many-models", f"{len(evaluators)} models", f"evaluate at most {MAX_DECLARED} in one run")
+    own = next(iter(evaluators))
+    locked: dict[str, _Locked] = {}
+    for name, evaluator in evaluators.items():
+        with _unless_no_quorum(name == own):
+            locked[name] = _lock(evaluator)
+    declared = [look_digest(lock.request) for lock in locked.values()]
+    found: dict[str, Evaluation] = {}
+    for name, lock in locked.items():
+        with _unless_no_quorum(name == own):
+            found[name] = _open(evaluators[name], lock, declared)
+    return found
 
 
 def pooled_auc(shares: Iterable[SplitShare]) -> tuple[Estimate[float], Estimate[Interval]]:
@@ -140,6 +160,62 @@ def pooled_auc(shares: Iterable[SplitShare]) -> tuple[Estimate[float], Estimate[
     total = add_up(histograms)
     area = histogram_auc(total)
     return area, logit_interval(area, histogram_delong_variance(total))
+
+
+@dataclass(frozen=True)
+class _Locked:
+    """What is fixed before the test set opens, and the request that will open it."""
+
+    request: Request
+    source: str
+    validation: dict[str, SplitShare]
+
+    @property
+    def edges(self) -> list[float]:
+        edges: list[float] = self.request.task["edges"]
+        return edges
+
+    @property
+    def threshold(self) -> float:
+        return float(self.request.task["threshold"])
+
+
+@contextmanager
+def _unless_no_quorum(needed: bool) -> Iterator[None]:
+    """Pass over a missing quorum, unless the model is needed."""
+    try:
+        yield
+    except Refusal as refusal:
+        if needed or refusal.code != NO_QUORUM:
+            raise
+
+
+def _lock(evaluator: Evaluator) -> _Locked:
+    edges = _edges(evaluator)
+    read = _split_reader(edges)
+    validation, attendance = evaluator.ask(wire.VALIDATION, read, edges=edges, threshold=DEFAULT_THRESHOLD)
+    require_quorum(attendance, evaluator.min_sites, "validation")
+    found = _threshold(validation.values(), edges)
+    threshold = DEFAULT_THRESHOLD if found is None else found
+    source = "default" if found is None else "youden-on-validation"
+    return _Locked(evaluator.request(edges=edges, threshold=threshold), source, validation)
+
+
+def _open(evaluator: Evaluator, lock: _Locked, declared: list[str]) -> Evaluation:
+    edges, threshold = lock.edges, lock.threshold
+    asked = {"edges": edges, "threshold": threshold, "declared": declared}
+    test, attendance = evaluator.ask(wire.TEST, _split_reader(edges), **asked)
+    # Where one site is held out, the others are excused and it alone makes the quorum.
+    require_quorum(attendance, 1 if attendance.excused else evaluator.min_sites, "test")
+    sites = {name: _site_metrics(share, threshold) for name, share in test.items()}
+    released = {name: share for name, share in test.items() if share.sums is not None}
+    histograms = {name: share.histogram for name, share in released.items() if share.histogram is not None}
+    pooled = _pooled_metrics(evaluator, released, threshold)
+    return Evaluation(threshold, lock.source, edges, pooled, sites, list(released), histograms, lock.validation)
+
+
+def _split_reader(edges: list[float]) -> Callable[[Reply], SplitShare]:
+    return lambda reply: split_share(reply.sums, reply.reasons, len(edges) + 1)
 
 
 def _edges(evaluator: Evaluator) -> list[float]:

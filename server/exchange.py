@@ -8,6 +8,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedescc.common.errors import Refusal
+from fedescc.common.fold import excused
 from fedescc.common.names import CODE
 from fedescc.common.schema import check_reply
 from fedescc.common.wire import Reply, Request, pack_request, unpack_reply
@@ -19,13 +20,17 @@ Accept = Callable[[Reply], None]
 
 @dataclass
 class Attendance:
-    """Who took part in an exchange. Sites that fail before naming themselves are counted under ``unnamed``."""
+    """Who took part in an exchange. Sites that fail before naming themselves are counted under ``unnamed``.
+
+    ``excused`` are sites that the fold asks nothing of; they count as neither invited nor refused.
+    """
 
     registered: int
     invited: int
     answered: int = 0
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    excused: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -90,7 +95,12 @@ def _take(
 ) -> None:
     node = reply.metadata.src_node_id
     if reply.has_error():
-        attendance.refused[roster.name(node)] = _error_code(reply.error.reason)
+        code = _error_code(reply.error.reason)
+        if excused(code, roster.names.get(node), request.task):
+            attendance.excused.append(roster.name(node))
+            attendance.invited -= 1
+        else:
+            attendance.refused[roster.name(node)] = code
         return
     try:
         content = unpack_reply(reply.content, None if request.weights is None else len(request.weights))
@@ -116,5 +126,5 @@ def _error_code(reason: str | None) -> str:
 def _note_silent(nodes: Iterable[int], roster: Roster, attendance: Attendance) -> None:
     for node in nodes:
         name = roster.name(node)
-        if name not in attendance.refused and name not in attendance.accepted:
+        if name not in {*attendance.refused, *attendance.accepted, *attendance.excused}:
             attendance.refused[name] = "no-answer-in-time"

@@ -1,7 +1,6 @@
-"""A whole run from the coordinator's side: statistics, rounds, evaluation, explanation, results."""
+"""A whole run from the coordinator's side: its folds one after the other, and their results as one."""
 
-import time
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,37 +8,41 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from fedescc.common import wire
-from fedescc.common.arrays import flatten_parameters, parameter_layout, save_safetensors, split_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
-from fedescc.common.federation import Federation
-from fedescc.common.model import build_model
-from fedescc.common.roc import fine_logit_edges
+from fedescc.common.federation import Federation, require_fit
+from fedescc.common.fold import Fold, Loso
 from fedescc.common.study import Study
-from fedescc.common.wire import Request, installed_version
-from fedescc.server.evaluation import DEFAULT_THRESHOLD, Evaluation, Evaluator, evaluate
+from fedescc.common.wire import installed_version
 from fedescc.server.exchange import Roster
-from fedescc.server.explanation import explain
-from fedescc.server.results import final_entry, round_entry, write_json
-from fedescc.server.rounds import RoundRecord, Rounds, ignore_record
-from fedescc.server.statistics import Statistics, collect_statistics
-from fedescc.server.strategies import ServerState, Weights
+from fedescc.server.fold import FoldRun, OnRound
+from fedescc.server.fold_results import assemble, fold_folder, read_fold_results
+from fedescc.server.modes import Plan, folds_of, has_dates
+from fedescc.server.results import read_json, write_json
+from fedescc.server.rounds import ignore_record
+from fedescc.server.run_folder import FOLDS, RESULTS, claim, make_folder
+from fedescc.server.statistics import collect_statistics
 
-_CURVE_EDGES = fine_logit_edges(count=101)
+_SITES = "sites.json"
 
 LEAVES = {
-    wire.STATISTICS: "before training: training patients; count, sum and sum of squares of each numeric covariate; "
-    "patients included and excluded, by rule",
+    wire.STATISTICS: "before training: training patients; count, sum and sum of squares of each numeric covariate and "
+    "image feature; a lower bound of the patients of each category; of covariates with transform: quantile a histogram "
+    "without small cells; where intensities are harmonised, scans and sums of their landmarks; patients included and "
+    "excluded, by rule",
     wire.TRAIN: "each round: update of the model's weights, training patients, number of updates, loss; counts, losses "
     "and class histograms of the validation patients",
+    wire.PRETRAIN: "each round of pretraining: update of the encoder's weights, patients with a scan, number of "
+    "updates, loss",
+    wire.SCREENING: "for comparators with image features: by outcome, count, sum and sum of squares of each feature, "
+    "and sums of products of the most relevant",
+    wire.LOGISTIC: "for comparators: losses, gradients and Hessians of a logistic regression on the training patients, "
+    "or of models' scores on the validation patients",
     wire.TRAINING_SCORES: "a fine histogram of training scores, both classes together, where the site's policy allows",
     wire.VALIDATION: "counts, losses and, where the policy allows, class histograms of the validation patients",
     wire.TEST: "the same of the test patients; the site's own AUC with interval and calibration",
     wire.RECALIBRATION: "losses, gradients and Hessians of two recalibration models on the test patients",
     wire.EXPLANATION: "patients and sums of Shapley values by player over the test patients",
 }
-
-OnRound = Callable[[RoundRecord], None]
 
 
 @dataclass
@@ -49,117 +52,104 @@ class Run:
     grid: Grid
     study: Study
     federation: Federation
+    plan: Plan = field(default_factory=Plan)
     on_round: OnRound = ignore_record
     roster: Roster = field(default_factory=Roster)
-    records: list[RoundRecord] = field(default_factory=list)
 
     def execute(self, out: Path) -> dict[str, Any]:
-        """Run everything, write ``model.safetensors`` and ``results.json`` into ``out``, return the results.
+        """Run every fold, write ``results.json`` into ``out``, return the results.
 
-        The model is written before the evaluation too, so that a failing evaluation does not lose it.
+        A run that was stopped goes on where it was, and a finished one is not run again: what lies in ``out`` is used
+        if study, settings, mode and patients are the same. ``out`` also gets ``model.safetensors`` where the mode has
+        one fold; of several folds, every one's model lies in its own folder.
 
         Raises:
-            Refusal: too few sites took part in an exchange that needs a quorum, or ``out`` cannot be written.
+            Refusal: the settings do not fit the model, too few sites took part in an exchange that needs a quorum,
+                ``out`` cannot be written or holds another run, or a site's patients changed between two folds.
 
         """
-        make_folder(out)
-        clock = _Clock()
-        statistics = collect_statistics(self.grid, self.roster, self.study, self.federation)
-        encoding = statistics.encoding
-        model = build_model(self.study, len(encoding.columns), seed=self.federation.seed)
-        task = {
-            "federation": self.federation.model_dump(mode="json"),
-            "encoding": encoding.model_dump(mode="json"),
-        }
-        clock.stop("statistics")
-        state = self._train(flatten_parameters(model), statistics.patients, task)
-        arrays = split_parameters(parameter_layout(model), state.weights)
-        _save_model(self, out, arrays, encoding, {})
-        clock.stop("rounds")
-        evaluator = Evaluator(
-            self.grid,
-            self.roster,
-            self.study,
-            state.weights,
-            task,
-            self.federation.deadline_seconds,
-            self.federation.min_sites,
-        )
-        evaluation, explanation = evaluate(evaluator), explain(evaluator)
-        clock.stop("evaluation")
-        results = _results(self, statistics, evaluator, evaluation, explanation)
-        results["timing"] = {"seconds": clock.seconds}
-        _save_model(self, out, arrays, encoding, {"threshold_logit": repr(evaluation.threshold)})
-        write_json(out / "results.json", results)
+        require_fit(self.federation, self.study.model.kind)
+        run = claim(out, self._settings())
+        done: list[dict[str, Any]] = []
+        lost: list[dict[str, Any]] = []
+        for place, fold in enumerate(self._folds(out, run)):
+            document = read_fold_results(out, fold) or self._run_fold(out, run, fold, place, done)
+            (lost if "failed" in document else done).append(document)
+        if not done:
+            raise Refusal("no-quorum", "no site could be tested while held out", "mend the sites and run again")
+        results = self._head() | assemble(self.plan, done, lost)
+        write_json(out / RESULTS, results)
         return results
 
-    def _train(self, weights: Weights, patients: dict[str, int], task: dict[str, Any]) -> ServerState:
-        curve = {"edges": _CURVE_EDGES.tolist(), "threshold": DEFAULT_THRESHOLD}
-        request = Request(self.study.sha256, {**task, **curve})
+    def _settings(self) -> dict[str, Any]:
+        """Whatever decides the results."""
+        warm = self.plan.warm_start
+        return {
+            "version": installed_version(),
+            "study": self.study.sha256,
+            "federation": self.federation.model_dump(mode="json"),
+            "mode": self.plan.mode,
+            "folds": self.plan.folds if self.plan.mode == "kfold" else None,
+            "comparators": sorted(self.plan.comparators),
+            "warm_start": None if warm is None else _sha256(warm),
+            "patients": self.plan.cohort,
+        }
 
-        def note(record: RoundRecord, state: ServerState) -> None:
-            del state
-            self.records.append(record)
-            self.on_round(record)
+    def _folds(self, out: Path, run: str) -> list[Fold | None]:
+        if self.plan.mode == "temporal" and not has_dates(self.study):
+            what = f"study {self.study.name} has no date that would order patients"
+            raise Refusal("no-dates", what, "choose another run mode")
+        return folds_of(self.plan, lambda: self._site_names(out, run))
 
-        return Rounds(self.grid, self.roster, self.federation, request, patients).run(weights, note)
+    def _site_names(self, out: Path, run: str) -> list[str]:
+        """Sites to hold out: those that answered when the run began, so that going on has the same folds.
 
+        While there is a fold to run they are asked anyway, because a site is excused by its name.
+        """
+        path = out / FOLDS / _SITES
+        names = [str(name) for name in read_json(path)["sites"]] if path.exists() else []
+        if not names or any(read_fold_results(out, Loso(held_out=name)) is None for name in names):
+            flow = collect_statistics(self.grid, self.roster, self.study, self.federation, {"run": run}).flow
+            names = names or list(flow)
+            if len(names) - 1 < self.federation.min_sites:
+                what = f"{len(names)} sites answered; with one held out, {len(names) - 1} train"
+                raise Refusal("no-quorum", what, f"min_sites asks for {self.federation.min_sites}")
+            make_folder(path.parent)
+            write_json(path, {"sites": names})
+        return names
 
-def make_folder(out: Path) -> None:
-    """The folder for results, made when absent.
+    def _run_fold(
+        self, out: Path, run: str, fold: Fold | None, place: int, done: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        folder = fold_folder(out, fold)
+        make_folder(folder)
+        folders = (folder,) if self.plan.several else (folder, out)
+        known = {site: entry for document in done for site, entry in document["flow"].items()}
+        one = FoldRun(
+            self.grid, self.roster, self.study, self.federation, self.plan, run, fold, folders, self.on_round, known
+        )
+        try:
+            document = {"place": place, "task": one.task, **one.execute()}
+        except Refusal as refusal:
+            if not (isinstance(fold, Loso) and one.trained and refusal.code == "no-quorum"):
+                raise
+            return {"place": place, "fold": fold.name, "held_out": fold.held_out, "failed": refusal.code}
+        write_json(folder / RESULTS, document)
+        return document
 
-    Raises:
-        Refusal: it cannot be made.
-
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refusal(
-            "unwritable-folder", f"cannot make {out}: {type(error).__name__}", "give another --out"
-        ) from error
-
-
-class _Clock:
-    """Seconds between stops."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def stop(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds |= {name: now - self._last, "total": now - self._start}
-        self._last = now
-
-
-def _results(
-    run: Run, statistics: Statistics, evaluator: Evaluator, evaluation: Evaluation, explanation: dict[str, Any]
-) -> dict[str, Any]:
-    after = [record.validation for record in run.records[1:]] + [evaluation.validation]
-    rounds = [round_entry(record, validation) for record, validation in zip(run.records, after, strict=True)]
-    refused = [statistics.attendance.refused, *(record.attendance.refused for record in run.records)]
-    refused += evaluator.refused.values()
-    return {
-        "study": run.study.name,
-        "title": run.study.title,
-        "registration": run.study.registration,
-        "endpoint": run.study.endpoint.text,
-        "study_sha256": run.study.sha256,
-        "seed": run.federation.seed,
-        "strategy": run.federation.strategy.name,
-        "federation": run.federation.model_dump(mode="json"),
-        "version": installed_version(),
-        "sites_lost": sorted({name for codes in refused for name in codes}),
-        "refused_before_training": dict(sorted(statistics.attendance.refused.items())),
-        "refused_in_evaluation": evaluator.refused,
-        "flow": statistics.flow,
-        "rounds": rounds,
-        "final": final_entry(evaluation),
-        "comparators": {},
-        "explanation": explanation,
-        "privacy": privacy_entry(run.study),
-    }
+    def _head(self) -> dict[str, Any]:
+        return {
+            "study": self.study.name,
+            "title": self.study.title,
+            "registration": self.study.registration,
+            "endpoint": self.study.endpoint.text,
+            "study_sha256": self.study.sha256,
+            "seed": self.federation.seed,
+            "strategy": self.federation.strategy.name,
+            "federation": self.federation.model_dump(mode="json"),
+            "version": installed_version(),
+            "privacy": privacy_entry(self.study),
+        }
 
 
 def privacy_entry(study: Study) -> dict[str, Any]:
@@ -173,15 +163,10 @@ def privacy_entry(study: Study) -> dict[str, Any]:
     }
 
 
-def _save_model(run: Run, out: Path, arrays: dict[str, Weights], encoding: Encoding, more: dict[str, str]) -> None:
-    metadata = {
-        "format": "fedescc-model-1",
-        "version": installed_version(),
-        "study": run.study.name,
-        "study_sha256": run.study.sha256,
-        "rounds": str(len(run.records)),
-        "encoding": encoding.model_dump_json(),
-        "use": "research use only",
-        **more,
-    }
-    save_safetensors(out / "model.safetensors", arrays, metadata)
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        what = f"cannot read {path}: {type(error).__name__}"
+        raise Refusal("unreadable-weights", what, "check the path of --warm-start") from error

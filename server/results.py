@@ -60,12 +60,21 @@ def read_results(folder: Path) -> dict[str, Any]:
         Refusal: the folder holds none, or the file is damaged.
 
     """
-    path = folder / "results.json"
+    return read_json(folder / "results.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a run has written.
+
+    Raises:
+        Refusal: there is none, or the file is damaged.
+
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Refusal(
-            "no-results", f"no readable results.json in {folder}", "give the folder of a finished run"
+            "no-results", f"no readable {path.name} in {path.parent}", "give the folder of a finished run"
         ) from error
     if not isinstance(document, dict):
         raise Refusal("no-results", f"{path} is not a results document", "give the folder of a finished run")

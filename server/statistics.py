@@ -1,19 +1,18 @@
-"""Before training: the moments of the covariates over all sites, and each site's cohort flow."""
+"""Before training: sums of the covariates, image features and scans over all sites, and each site's cohort flow."""
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from flwr.serverapp import Grid
 
 from fedescc.common import wire
-from fedescc.common.covariates import STEPS, CovariateSums, Encoding
-from fedescc.common.errors import Refusal
+from fedescc.common.covariate_sums import CovariateSums, asked_features
+from fedescc.common.covariates import Encoding
 from fedescc.common.federation import Federation
-from fedescc.common.protocol import NumericVariable
 from fedescc.common.study import Study
 from fedescc.common.sums import add_up
-from fedescc.common.wire import Reply, Request, Sums
+from fedescc.common.wire import Reply, Request
+from fedescc.server.covariate_replies import covariate_sums
 from fedescc.server.exchange import Attendance, Roster, exchange
 from fedescc.server.rounds import require_quorum
 
@@ -23,7 +22,7 @@ class Statistics:
     """What the sites said before training.
 
     Attributes:
-        encoding: of the covariates, by the federation's means and SDs.
+        encoding: of covariates, image features and scans, by all sites together.
         flow: site -> included, excluded and training patients, and exclusions by rule where released.
         patients: training patients of the sites that declared them.
         attendance: who answered.
@@ -36,42 +35,36 @@ class Statistics:
     attendance: Attendance
 
 
-def collect_statistics(grid: Grid, roster: Roster, study: Study, federation: Federation) -> Statistics:
-    """Ask every site for its training patients' moments and its flow.
+def collect_statistics(
+    grid: Grid, roster: Roster, study: Study, federation: Federation, task: dict[str, Any]
+) -> Statistics:
+    """Ask every site for sums over its training patients and for its flow.
+
+    Args:
+        grid: reaches the sites.
+        roster: their names.
+        study: its covariates.
+        federation: deadline and quorum.
+        task: names the run and the fold; its ``features`` (default: those of the study's model) join the encoding.
 
     Raises:
-        Refusal: fewer than ``min_sites`` answered.
+        Refusal: fewer than ``min_sites`` answered, or as `Encoding.from_sums`.
 
     """
-    numeric = tuple(name for name, v in study.covariates.items() if isinstance(v, NumericVariable))
+    features = asked_features(study, task)
     tables: dict[str, CovariateSums] = {}
     flow: dict[str, dict[str, Any]] = {}
 
     def accept(reply: Reply) -> None:
-        tables[reply.site] = _covariate_sums(reply.sums, numeric)
+        tables[reply.site] = covariate_sums(study, reply.sums, features)
         flow[reply.site] = _flow_entry(study, reply)
 
-    request, deadline = Request(study.sha256), federation.deadline_seconds
+    request, deadline = Request(study.sha256, task), federation.deadline_seconds
     attendance = exchange(grid, roster, wire.STATISTICS, request, deadline_seconds=deadline, accept=accept)
     require_quorum(attendance, federation.min_sites, "statistics")
     flow = dict(sorted(flow.items()))
     patients = {site: entry["n_train"] for site, entry in flow.items() if entry["n_train"] is not None}
     return Statistics(Encoding.from_sums(study, add_up(tables.values())), flow, patients, attendance)
-
-
-def _covariate_sums(sums: Sums, names: tuple[str, ...]) -> CovariateSums:
-    rows = [sums.get(f"covariate_{key}") for key in ("counts", "totals", "squares")]
-    if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
-        raise Refusal("malformed-message", "covariate sums are incomplete", "check the site")
-    table = np.array(rows, dtype=np.int64).reshape(3, len(names))
-    counts, totals, squares = table.astype(object)  # Python integers: the bounds must not overflow
-    if (
-        (totals > counts * STEPS).any()
-        or (squares > totals * STEPS).any()
-        or (totals * totals > counts * squares).any()
-    ):
-        raise Refusal("malformed-message", "covariate sums contradict each other", "check the site")
-    return CovariateSums(names, table)
 
 
 def _flow_entry(study: Study, reply: Reply) -> dict[str, Any]:

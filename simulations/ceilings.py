@@ -37,7 +37,7 @@ def latent_regression(
 
 
 def trivial_cues(cohort: SiteCohort) -> dict[str, NDArray[np.float64]]:
-    """Scores that need no learning: mean intensity in the ROI and the ROI's size.
+    """Scores that need no learning: mean intensity in the ROI, the ROI's size and its change.
 
     Higher means less soft tissue after treatment or a smaller ROI, the direction in which response lies;
     an AUC far from .5 on either side would mean that the cohort can be solved without looking at it.
@@ -62,6 +62,7 @@ def trivial_cues(cohort: SiteCohort) -> dict[str, NDArray[np.float64]]:
         "mean_hu_change": mean[:, 0] - mean[:, 1],
         "roi_volume_pre": -size[:, 0],
         "roi_volume_post": -size[:, 1],
+        "roi_volume_ratio": -size[:, 1] / size[:, 0],
     }
 
 

@@ -11,10 +11,9 @@ from fedescc.common.console import Json, command_line, log, print_json, progress
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation, read_federation
 from fedescc.common.study import Study, read_study
+from fedescc.simulations.scenarios.command import scenarios
 
 app = command_line("fedescc-simulate", "Synthetic multi-site cohorts and whole federations in one process.")
-
-ENGINES = ("local",)
 
 
 def main() -> None:
@@ -27,15 +26,17 @@ def cohort(
     out: Annotated[Path, typer.Argument(help="Folder to write; absent or empty.")],
     sites: Annotated[int, typer.Option(min=1, help="Number of hospitals.")] = 4,
     patients: Annotated[int, typer.Option(min=4, help="Mean number of patients a hospital.")] = 60,
+    sizes: Annotated[str | None, typer.Option(help="Instead: patients of each hospital, such as 120,70,50.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything is a function of it.")] = 0,
     study: Annotated[str, typer.Option(help="Study file, or a shipped study's name.")] = "escc-pcr",
 ) -> None:
     """Write a synthetic cohort: per site dicom/, clinical.csv and site.yaml."""
     from fedescc.simulations.cohort import write_cohort
 
-    with progress("writing synthetic DICOM", sites * patients) as advance:
-        write_cohort(out, sites, patients, seed, read_study(study), os.cpu_count() or 1, advance)
-    log(f"wrote {sites} sites to {out}; next: fedescc-simulate run --cohort {out}")
+    numbers = _sizes(sizes, sites, patients)
+    with progress("writing synthetic DICOM", sum(numbers)) as advance:
+        write_cohort(out, numbers, seed, read_study(study), os.cpu_count() or 1, advance)
+    log(f"wrote {len(numbers)} sites to {out}; next: fedescc-simulate run --cohort {out}")
 
 
 @app.command()
@@ -48,7 +49,9 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     seed: Annotated[
         int | None, typer.Option(min=0, help="Initialisation, splits, augmentation, synthetic cohort.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="local: everything in this process.")] = "local",
+    mode: Annotated[str, typer.Option(help="split, kfold, loso (leave one site out) or temporal.")] = "split",
+    folds: Annotated[int, typer.Option(min=2, max=20, help="Number of folds of --mode kfold.")] = 5,
+    engine: Annotated[str, typer.Option(help="local: everything in this process; ray: worker processes.")] = "local",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE over the federation file; repeatable.")
     ] = None,
@@ -57,30 +60,71 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     ),
     sites: Annotated[int, typer.Option(min=1, help="Synthetic cohort: number of hospitals.")] = 4,
     patients: Annotated[int, typer.Option(min=4, help="Synthetic cohort: mean patients a hospital.")] = 60,
+    sizes: Annotated[
+        str | None, typer.Option(help="Synthetic cohort: instead, patients of each hospital, such as 120,70,50.")
+    ] = None,
     test_patients: Annotated[int, typer.Option(min=0, help="Synthetic cohort: extra test patients.")] = 300,
-    comparators: Annotated[bool, typer.Option(help="Train local-only and centralised models too.")] = True,
+    comparators: Annotated[
+        str | None, typer.Option(help="Comma-separated models to compare with, all or none; absent: the study's few.")
+    ] = None,
+    warm_start: Annotated[Path | None, typer.Option(help="Local safetensors file to start from.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds of an earlier run.")] = False,
     shuffle: Annotated[int | None, typer.Option(min=0, help="Let sites answer in a random order of this seed.")] = None,
     json_: Json = False,
 ) -> None:
-    """Run a federation from DICOM or tables to the report. With no option: the demo, on synthetic CT."""
-    if engine not in ENGINES:
-        raise Refusal("unknown-engine", f"no engine {engine!r}", f"choose one of: {', '.join(ENGINES)}")
+    """Run a federation from DICOM or tables to the report. With no option: the demo, on synthetic CT.
+
+    A run that was stopped goes on when the same command is given again; a finished one shows its results.
+    """
     checked = read_study(study)
     overrides = _overrides(strategy, rounds, seed, set_ or [])
     if config is None:
         federation = shipped_federation(checked, overrides)
     else:
         federation = read_federation(_text(config), str(config), overrides)
+    from fedescc.server.modes import read_mode
+    from fedescc.simulations.comparison import read_comparators
+    from fedescc.simulations.engines import require_engine
     from fedescc.simulations.simulate import Simulation, simulate
     from fedescc.simulations.summary import print_summary
 
+    require_engine(engine)
     results = simulate(
-        Simulation(checked, federation, out, cohort, sites, patients, test_patients, comparators, shuffle)
+        Simulation(
+            checked,
+            federation,
+            out,
+            cohort,
+            _sizes(sizes, sites, patients),
+            test_patients,
+            read_comparators(comparators, checked),
+            shuffle,
+            read_mode(mode),
+            folds,
+            warm_start,
+            engine,
+            fresh,
+        )
     )
     if json_:
         print_json(results)
     else:
         print_summary(results, out)
+
+
+app.command()(scenarios)
+
+
+def _sizes(sizes: str | None, sites: int, patients: int) -> tuple[int, ...]:
+    """Patients of every synthetic hospital, as listed or by their number and mean."""
+    from fedescc.simulations.cohort import site_sizes
+
+    if sizes is None:
+        return tuple(site_sizes(sites, patients))
+    try:
+        return tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        raise Refusal("cohort-size", f"--sizes {sizes!r} is no list of numbers", "such as --sizes 120,70,50") from None
 
 
 def _overrides(strategy: str | None, rounds: int | None, seed: int | None, given: list[str]) -> tuple[str, ...]:

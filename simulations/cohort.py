@@ -48,30 +48,27 @@ class _Job:
 
 def write_cohort(
     out: Path,
-    sites: int,
-    patients: int,
+    sizes: Sequence[int],
     seed: int,
     study: Study,
     workers: int = 2,
     progress: Callable[[], None] | None = None,
 ) -> None:
-    """Write ``sites`` hospitals of ``patients`` patients on average.
+    """Write one hospital for each number of patients.
 
     Args:
         out: folder to write, absent or empty.
-        sites: 1 to 26.
-        patients: mean number a site; the first sites are larger.
+        sizes: patients of each of 1 to 26 sites, ineligible ones among them; see `site_sizes`.
         seed: everything is a function of it.
         study: must ask for nothing the phantom does not have.
         workers: processes.
-        progress: called once a patient, ``sites * patients`` times.
+        progress: called once a patient.
 
     Raises:
         Refusal: ``out`` is not empty, sizes or seed out of range, or a study the phantom cannot simulate.
 
     """
-    _check(out, sites, patients, seed, study)
-    sizes = site_sizes(sites, patients)
+    _check(out, sizes, seed, study)
     jobs = [_Job(out, seed, site, index) for site, size in enumerate(sizes) for index in range(size)]
     for _ in _run(jobs, workers):
         if progress:
@@ -88,9 +85,9 @@ def site_sizes(sites: int, patients: int) -> list[int]:
     return _apportion(weights, sites * patients)
 
 
-def held_out(sites: int, patients: int, count: int) -> list[tuple[int, int]]:
-    """(site, index) of ``count`` test patients in the same mixture of sites as a cohort of that size."""
-    weights = np.array(site_sizes(sites, patients), dtype=float)
+def held_out(sizes: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """(site, index) of ``count`` test patients in the same mixture of sites as a cohort of those sizes."""
+    weights = np.array(sizes, dtype=float)
     return [(TEST_SITE + site, index) for site, size in enumerate(_apportion(weights, count)) for index in range(size)]
 
 
@@ -103,13 +100,24 @@ def _apportion(weights: np.ndarray, total: int) -> list[int]:
     return [int(n) for n in counts]
 
 
-def _check(out: Path, sites: int, patients: int, seed: int, study: Study) -> None:
+def _check(out: Path, sizes: Sequence[int], seed: int, study: Study) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refusal("output-not-empty", f"{out} is not an empty folder", "choose a new folder")
-    if not 1 <= sites <= 26 or not 4 <= patients <= 5000:
-        raise Refusal("cohort-size", f"{sites} sites of {patients} patients", "use 1 to 26 sites of 4 to 5000 patients")
+    if not 1 <= len(sizes) <= 26 or not all(1 <= size <= 8000 for size in sizes):
+        what = f"{len(sizes)} sites of {min(sizes, default=0)} to {max(sizes, default=0)} patients"
+        raise Refusal("cohort-size", what, "use 1 to 26 sites of 1 to 8000 patients")
     if seed < 0:
         raise Refusal("negative-seed", f"seed {seed} is negative", "use 0 or more")
+    require_simulated(study)
+
+
+def require_simulated(study: Study) -> None:
+    """Refuse a study that asks for what the phantom does not have.
+
+    Raises:
+        Refusal: ``study-not-simulated``.
+
+    """
     known = draw_outcome(0, 0, 0).clinical
     unknown = [name for name in study.variables if name not in known]
     if unknown or study.imaging is None:
@@ -197,11 +205,12 @@ def _site_yaml(site: int) -> str:
         clinical |= {"names": _LOCAL_COLUMNS, "values": values, "date_format": _LOCAL_DATES}
     images = {"dicom": "dicom"} | ({"masks": "masks"} if scanner(site).masks == "nifti" else {})
     settings = {"site": _site_name(site), "clinical": clinical, "images": images, "work": "work"}
+    policy = {"min_class_count": 2, "score_histogram": "plain", "small_newton": "plain"}
     return (
         "# A synthetic hospital: no patient behind it.\n"
         + yaml.safe_dump(settings, sort_keys=False)
         + "# Relaxed because the data are synthetic and the sites small; a real hospital keeps the defaults.\n"
-        + yaml.safe_dump({"policy": {"min_class_count": 2, "score_histogram": "plain"}}, sort_keys=False)
+        + yaml.safe_dump({"policy": policy}, sort_keys=False)
     )
 
 

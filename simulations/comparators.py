@@ -1,8 +1,9 @@
 """What the federation is compared with: every hospital alone, and all data in one place (simulation only)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,8 @@ from numpy.typing import NDArray
 from fedescc.client.cohort import SiteCohort, SplitName
 from fedescc.client.learning.dataset import SiteTensors
 from fedescc.client.learning.predict import predict_logits
-from fedescc.client.learning.train import train_round
-from fedescc.common.console import Advance
-from fedescc.common.covariates import Encoding, column_sums
-from fedescc.common.federation import Federation
+from fedescc.common.covariates import Encoding
 from fedescc.common.metrics import evaluation_sums, metrics_record, suppressed_record
-from fedescc.common.model import build_model
 from fedescc.common.recalibration import recalibrate
 from fedescc.common.roc import (
     auc,
@@ -26,12 +23,18 @@ from fedescc.common.roc import (
     score_histogram,
     youden_edge,
 )
-from fedescc.common.study import Study
 from fedescc.server.evaluation import DEFAULT_THRESHOLD
 
-_SPLITS: tuple[SplitName, ...] = ("validation", "test")
+_LEAST_CHANCE = float(np.finfo(np.float64).eps)
 
 Floats = NDArray[np.float64]
+
+
+class Scorer(Protocol):
+    """Anything that scores patients."""
+
+    def logits(self, cohort: SiteCohort, rows: NDArray[np.intp]) -> Floats:
+        """Logits (n,) of some rows of a cohort."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +51,17 @@ class Fitted:
         return predict_logits(self.model, SiteTensors.from_cohort(cohort, self.encoding, rows))
 
 
-def fit(study: Study, cohort: SiteCohort, federation: Federation, name: str, advance: Advance) -> Fitted:
-    """Train on one cohort's training patients, with as many passes as the federation makes over them.
+@dataclass(frozen=True)
+class Ensemble:
+    """The mean probability of several models, as a logit."""
 
-    Args:
-        study: the model and covariates.
-        cohort: one site, or several pooled.
-        federation: rounds, seed and local training.
-        name: enters the derived seed, as a site's name does.
-        advance: called once a round.
+    members: tuple[Scorer, ...]
 
-    Raises:
-        Refusal: no training patient, or training diverged.
-
-    """
-    rows = cohort.rows("train")
-    encoding = Encoding.from_sums(study, column_sums(study, cohort.numeric, rows))
-    model = build_model(study, len(encoding.columns), seed=federation.seed)
-    tensors = SiteTensors.from_cohort(cohort, encoding, rows)
-    seed, rounds = federation.seed, federation.rounds
-    for number in range(1, rounds + 1):
-        train_round(model, tensors, federation.training, seed=seed, round=number, rounds=rounds, site=name)
-        advance()
-    return Fitted(model, encoding)
+    def logits(self, cohort: SiteCohort, rows: NDArray[np.intp]) -> Floats:
+        """Logits (n,) of some rows of a cohort; finite, also where all members are certain."""
+        chance = np.mean([probability(member.logits(cohort, rows)) for member in self.members], axis=0)
+        inside = np.clip(chance, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
+        return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def pool_cohorts(cohorts: list[SiteCohort]) -> SiteCohort:
@@ -92,10 +83,10 @@ def pool_cohorts(cohorts: list[SiteCohort]) -> SiteCohort:
 
 
 def comparator_entry(
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, Scorer],
     cohorts: Mapping[str, SiteCohort],
     federated: Mapping[str, dict[str, Any]],
-    reference: Fitted,
+    reference: Scorer | None,
 ) -> dict[str, Any]:
     """METRICS of a comparator, pooled and per site, each patient scored by ``fitted[site]``.
 
@@ -107,25 +98,35 @@ def comparator_entry(
 
     Args:
         fitted: site -> model that scores its patients.
-        cohorts: site -> patients.
+        cohorts: site -> patients; a site that the federation did not test only validates.
         federated: site -> METRICS of the federated model.
-        reference: the federated model.
+        reference: the federated model; None pairs nothing.
 
     """
-    shown = {name: cohort for name, cohort in cohorts.items() if federated[name]["n"] is not None}
-    scored = {split: _scores(fitted, shown, split) for split in _SPLITS}
-    threshold = _youden(*_joined(scored["validation"]))
-    test = scored["test"]
+    own = {name: cohort for name, cohort in cohorts.items() if name in fitted}
+    shown = {name: cohort for name, cohort in own.items() if federated.get(name, {"n": 0})["n"] is not None}
+    tested = {name: cohort for name, cohort in shown.items() if name in federated}
+    threshold = _youden(*_joined(_scores(fitted, shown, "validation")))
+    test = _scores(fitted, tested, "test")
     sites = {
         name: exact_record(*test[name], threshold)
         if name in test
         else suppressed_record(federated[name]["suppressed"]["n"], float(probability(threshold)))
-        for name in cohorts
+        for name in own
+        if name in federated
     }
-    y, logit = _joined(test)
-    _, federated_logit = _joined(_scores(dict.fromkeys(shown, reference), shown, "test"))
-    versus = _paired_entry(y, logit, federated_logit)
-    return {"pooled": exact_record(y, logit, threshold), "sites": sites, "versus_federated": versus}
+    entry = {"pooled": exact_record(*_joined(test), threshold), "sites": sites}
+    return entry if reference is None else entry | {"versus_federated": versus_entry(fitted, tested, reference)}
+
+
+def versus_entry(fitted: Mapping[str, Scorer], cohorts: Mapping[str, SiteCohort], reference: Scorer) -> dict[str, Any]:
+    """AUC over all sites' test patients minus the reference's on the same patients, by DeLong's paired test."""
+    y, logit = _joined(_scores(fitted, cohorts, "test"))
+    _, other = _joined(_scores(dict.fromkeys(cohorts, reference), cohorts, "test"))
+    found = paired_delong(y, logit, other)
+    if found.value is None:
+        return {"difference": None, "p": None, "suppressed": found.reason}
+    return _versus(found.value.difference, found.value.standard_error)
 
 
 def exact_record(y: NDArray[np.int8], logit: Floats, threshold: float) -> dict[str, Any]:
@@ -152,15 +153,26 @@ def auc_entry(y: NDArray[np.int8], score: Floats) -> dict[str, Any]:
     return {"auc": area.value, "auc_ci95": None if interval is None else list(interval)}
 
 
-def _paired_entry(y: NDArray[np.int8], score: Floats, reference: Floats) -> dict[str, Any]:
-    found = paired_delong(y, score, reference)
-    if found.value is None:
-        return {"difference": None, "p": None, "suppressed": found.reason}
-    return {"difference": found.value.difference, "p": found.value.p}
+def pool_versus(folds: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Paired differences of folds, given with their patients, as one: their mean by patients, and its z test.
+
+    The folds' patients are disjoint; covariance between their models is not counted.
+    """
+    known = [(n, versus) for n, versus in folds if versus["difference"] is not None]
+    if not known:
+        return dict(folds[0][1])
+    total = sum(n for n, _ in known)
+    difference = math.fsum(n / total * versus["difference"] for n, versus in known)
+    error = math.sqrt(math.fsum((n / total * versus["standard_error"]) ** 2 for n, versus in known))
+    return _versus(difference, error)
+
+
+def _versus(difference: float, error: float) -> dict[str, Any]:
+    return {"difference": difference, "standard_error": error, "p": math.erfc(abs(difference / error) / math.sqrt(2))}
 
 
 def _scores(
-    fitted: Mapping[str, Fitted], cohorts: Mapping[str, SiteCohort], split: SplitName
+    fitted: Mapping[str, Scorer], cohorts: Mapping[str, SiteCohort], split: SplitName
 ) -> dict[str, tuple[NDArray[np.int8], Floats]]:
     rows = {name: cohort.rows(split) for name, cohort in cohorts.items()}
     return {name: (cohorts[name].labels[r], fitted[name].logits(cohorts[name], r)) for name, r in rows.items()}

@@ -13,7 +13,7 @@ from fedescc.client.intake.keys import patient_keys, read_salt
 from fedescc.client.site import SiteFile
 from fedescc.common.roc import auc
 from fedescc.simulations.ceilings import latent_regression, trivial_cues
-from fedescc.simulations.comparators import Fitted, auc_entry
+from fedescc.simulations.comparators import Scorer, auc_entry
 from fedescc.simulations.outcome import LATENTS
 from fedescc.simulations.tensor_path import PhantomSet
 
@@ -21,7 +21,7 @@ LOCAL_PREFIX = "local:"
 
 
 def synthetic_test_entry(
-    models: Mapping[str, Fitted],
+    models: Mapping[str, Scorer],
     test: PhantomSet,
     training_latents: NDArray[np.float64],
     training_labels: NDArray[np.int8],
@@ -29,7 +29,7 @@ def synthetic_test_entry(
     """AUC of every model on the same large test set, beside both ceilings and the trivial cues.
 
     Args:
-        models: ``federated``, ``centralised``, and ``local:<site>`` for every site.
+        models: ``federated`` and others by name; ``local:<site>`` for a site's own.
         test: test patients from the generator, mixed as the sites are.
         training_latents: (n, k) true latents of the federation's training patients.
         training_labels: (n,) their labels.

@@ -2,7 +2,7 @@
 
 Every message is serialised and read back as on the wire, so that sites can neither share nor change one object.
 A site runs when its answer is pulled, one at a time: memory holds one reply, and results do not depend on threads.
-The only place in simulations that uses Flower internals (flwr 1.41).
+Beside `ray_engine`, the only place in simulations that uses Flower internals (flwr 1.41).
 """
 
 import itertools
@@ -18,7 +18,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 _SERVER_NODE = 1
-_FIRST_SITE_NODE = 100
+FIRST_SITE_NODE = 100
 _CLIENT_APP_FAILED = 2
 
 RunConfig = Mapping[str, str | int | float | bool]
@@ -46,7 +46,7 @@ class LocalGrid(Grid):
         self._run = Run.create_empty(run_id=1)
         self._contexts = {
             node: Context(self._run.run_id, node, dict(config), RecordDict(), dict(run_config))
-            for node, config in enumerate(sites, start=_FIRST_SITE_NODE)
+            for node, config in enumerate(sites, start=FIRST_SITE_NODE)
         }
         self._pending: dict[str, Message] = {}
         self._ids = (f"message-{number}" for number in itertools.count())

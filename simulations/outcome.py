@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fedescc.simulations.anatomy import Rng
-from fedescc.simulations.scanners import TEST_SITE, scanner
+from fedescc.simulations.scanners import TEST_SITE, Scanner, scanner
 
 Value: TypeAlias = str | float | date | None
 """One cell of a clinical record: category, number in the study's unit, date, or None where missing."""
@@ -57,14 +57,16 @@ class Outcome:
     ct_dates: tuple[date, date]
 
 
-def draw_outcome(seed: int, site: int, index: int) -> Outcome:
+def draw_outcome(seed: int, site: int, index: int, place: Scanner | None = None) -> Outcome:
     """Outcome and record of patient ``index`` of ``site``; no image is rendered.
+
+    With ``place``, the same patient at a hospital with that case mix instead of the site's own.
 
     Raises:
         Refusal: unknown site.
 
     """
-    place = scanner(site)
+    place = place or scanner(site)
     rng = np.random.default_rng([seed, site, index, 0])
     latents = {name: float(v) for name, v in zip(LATENTS, rng.standard_normal(len(LATENTS)), strict=True)}
     latents["stage"] += place.stage_shift

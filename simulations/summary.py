@@ -7,11 +7,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_LABELS = {
+    "local_only": "local-only",
+    "features_clinical": "features + clinical",
+    "radiomics_clinical": "radiomics + clinical",
+}
+
 
 def print_summary(results: dict[str, Any], out: Path) -> None:
     """Print AUCs of the federation beside its comparators, and where the results are."""
     console = Console()
-    table = Table(title=f"{results['study']}: {results['strategy']}, {len(results['rounds'])} rounds")
+    table = Table(title=f"{results['study']}: {results['strategy']}, {_extent(results)}")
     table.add_column("model")
     table.add_column(f"sites' test patients (n={results['final']['pooled']['n'] or '-'})", justify="right")
     extra = results.get("synthetic_test")
@@ -20,6 +26,8 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
     for name, own, synthetic in summary_rows(results):
         table.add_row(name, own, *([synthetic] if extra else []))
     console.print(table)
+    for name, code in results["comparators_unavailable"].items():
+        console.print(Text(f"not available: {_label(name)} ({code})"))
     for site in results["sites_lost"]:
         console.print(Text(f"lost: {site}", style="bold"))
     console.print(Text(f"report: {out / 'report.html'}"), soft_wrap=True)
@@ -28,19 +36,31 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
 def summary_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(model, AUC on the sites' own test patients, AUC on the extra synthetic ones)."""
     extra = results.get("synthetic_test", {}).get("auc", {})
-    comparators = results["comparators"]
     rows = [("federated", _auc(results["final"]["pooled"]), _auc(extra.get("federated")))]
-    if "local_only" in comparators:
-        mean = extra.get("local_only_mean")
-        shown = "" if mean is None else f"{mean:.3f} (mean of sites)"
-        rows.append(("local-only", _auc(comparators["local_only"]["pooled"]), shown))
-    if "centralised" in comparators:
-        rows.append(("centralised", _auc(comparators["centralised"]["pooled"]), _auc(extra.get("centralised"))))
+    for name, entry in results["comparators"].items():
+        rows.append((_label(name), _auc(entry["pooled"]), _synthetic(name, extra)))
     if extra:
         rows.append(("ceiling: regression on true latents", "", _auc(extra["ceiling_latent_regression"])))
         rows.append(("ceiling: true probability", "", _auc(extra["ceiling_bayes"])))
         rows.append(("best trivial cue", "", _best_cue(results["synthetic_test"]["trivial_cues"])))
     return rows
+
+
+def _extent(results: dict[str, Any]) -> str:
+    """How long, or over how many folds."""
+    folds = results["folds"]
+    return f"{results['mode']}, {len(folds)} folds" if folds else f"{len(results['rounds'])} rounds"
+
+
+def _label(name: str) -> str:
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def _synthetic(name: str, extra: dict[str, Any]) -> str:
+    mean = extra.get("local_only_mean")
+    if name == "local_only" and mean is not None:
+        return f"{mean:.3f} (mean of sites)"
+    return _auc(extra.get(name))
 
 
 def _best_cue(cues: dict[str, float]) -> str:

@@ -22,7 +22,7 @@ from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Grid, Imaging, TimePoint
 from fedescc.common.study import Study
 from fedescc.simulations.outcome import Outcome, draw_outcome
-from fedescc.simulations.phantom import Scan, phantom_case
+from fedescc.simulations.phantom import PhantomCase, Scan, phantom_case
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def phantom_set(
         advance()
     outcomes = [outcome for _, _, outcome in eligible]
     return PhantomSet(
-        _cohort(study, outcomes, images, rois),
+        phantom_cohort(study, outcomes, images, rois),
         np.array([outcome.probability for outcome in outcomes]),
         latent_table(outcomes),
     )
@@ -95,9 +95,13 @@ def _render_all(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[NDArray[np
 
 
 def _tensors(job: _Job) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-    case = phantom_case(job.seed, job.site, job.index)
+    return phantom_tensors(phantom_case(job.seed, job.site, job.index), job.imaging)
+
+
+def phantom_tensors(case: PhantomCase, imaging: Imaging) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    """A patient's images and ROIs, both (time points, z, y, x), as intake would prepare them."""
     scans: dict[TimePoint, Scan] = {"pre": case.pre, "post": case.post}
-    parts = [_one_scan(scans[point], job.imaging.grid) for point in job.imaging.time_points]
+    parts = [_one_scan(scans[point], imaging.grid) for point in imaging.time_points]
     return np.stack([image for image, _ in parts]), np.stack([roi for _, roi in parts])
 
 
@@ -107,9 +111,10 @@ def _one_scan(scan: Scan, grid: Grid) -> tuple[NDArray[np.float16], NDArray[np.u
     return done.image.astype(np.float16), done.roi
 
 
-def _cohort(
+def phantom_cohort(
     study: Study, outcomes: Sequence[Outcome], images: NDArray[np.float16], rois: NDArray[np.uint8]
 ) -> SiteCohort:
+    """Patients with their images, all in the ``test`` split, keys in the order given."""
     known = [{name: value for name, value in o.clinical.items() if value is not None} for o in outcomes]
     numeric, categorical = covariate_arrays(study, known)
     return SiteCohort(

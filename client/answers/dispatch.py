@@ -9,16 +9,24 @@ from fedescc.client.answers.evaluation import (
     training_scores,
     validation,
 )
+from fedescc.client.answers.logistic import logistic
+from fedescc.client.answers.pretraining import pretrain
+from fedescc.client.answers.screening import screening
 from fedescc.client.answers.statistics import statistics
 from fedescc.client.answers.training import train
+from fedescc.client.folds import require_part
 from fedescc.client.local_site import LocalSite
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
+from fedescc.common.fold import read_fold
 from fedescc.common.wire import Reply, Request
 
 HANDLERS: dict[str, Callable[[LocalSite, Request], Reply]] = {
     wire.STATISTICS: statistics,
+    wire.SCREENING: screening,
+    wire.LOGISTIC: logistic,
     wire.TRAIN: train,
+    wire.PRETRAIN: pretrain,
     wire.TRAINING_SCORES: training_scores,
     wire.VALIDATION: validation,
     wire.TEST: test,
@@ -39,4 +47,5 @@ def answer(site: LocalSite, message_type: str, request: Request) -> Reply:
     handler = HANDLERS.get(message_type)
     if handler is None:
         raise Refusal("unknown-message-type", f"{message_type!r} is not served", "check the server's version")
+    require_part(message_type, read_fold(request.task), site.name)
     return handler(site, request)

@@ -1,7 +1,5 @@
 """Scores, validation, the one look at the test set, and explanation."""
 
-import json
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +11,12 @@ from fedescc.client.learning.evaluate import (
     site_estimates,
     split_sums,
 )
-from fedescc.client.local_site import LocalSite, Opened, model_digest
+from fedescc.client.local_site import LocalSite, Opened
 from fedescc.client.site import BELOW_MINIMUM
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
-from fedescc.common.recalibration import MAX_EVALUATIONS
+from fedescc.common.identity import MAX_DECLARED, fold_key, look_digest, model_digest
+from fedescc.common.newton import MAX_EVALUATIONS
 from fedescc.common.wire import Reply, Request
 
 
@@ -39,20 +38,26 @@ def validation(site: LocalSite, request: Request) -> Reply:
 def test(site: LocalSite, request: Request) -> Reply:
     """Sums at the locked threshold, and this site's own AUC and calibration.
 
-    The test set of a fold opens once: the first request fixes every model that may look at it (``declared``, by
-    digest), each with one threshold and one set of bins; the same request gets the same reply again.
+    The test set of a fold opens once: the first request fixes every look that may be taken at it (``declared``), each
+    a model with one threshold and one set of bins; the same request gets the same reply again.
+
+    Raises:
+        Refusal: ``test-already-opened`` (a look not declared then, or another declaration), ``too-many-models``.
+
     """
+    look = look_digest(request)
+    declared = _declared(site, request, look)
     digest = model_digest(request)
-    question = json.dumps([request.task["edges"], request.task["threshold"], request.task.get("declared")])
-    if digest in site.opened:
-        return _require_opened(site, request, question).reply
-    _require_declared(site, request, digest)
+    if (opened := site.opened.get(digest)) is not None:
+        if opened.look != look:
+            raise _already_opened()
+        return opened.reply
     values, reasons = split_reply(site, request, "test")
     cohort = site.view(request)
     labels = cohort.labels[cohort.rows("test")]
     own, own_reasons = site_estimates(labels, site.logits(request, "test"), site.policy)
     reply = site.reply(values | own, reasons | own_reasons)
-    site.opened[digest] = Opened(digest, question, reply, _fold(request), tuple(request.task.get("declared") or ()))
+    site.opened[digest] = Opened(look, reply, fold_key(request), declared)
     return reply
 
 
@@ -95,26 +100,30 @@ def split_reply(site: LocalSite, request: Request, split: SplitName) -> tuple[wi
     return split_sums(labels, site.logits(request, split), edges=edges, threshold=threshold, policy=site.policy)
 
 
-def _require_declared(site: LocalSite, request: Request, digest: str) -> None:
-    """Refuse a model that was not declared when the fold's test set was first opened."""
-    fold = _fold(request)
+def _declared(site: LocalSite, request: Request, look: str) -> tuple[str, ...]:
+    """Every look that the fold's test set is opened for, this one among them; refuses what the first did not name."""
+    named = tuple(request.task.get("declared") or (look,))
+    fold = fold_key(request)
     first = next((opened for opened in site.opened.values() if opened.fold == fold), None)
-    if first is not None and digest not in first.declared:
-        raise Refusal("test-already-opened", "another question to the test set", "the test set opens once a run")
+    if len(named) > MAX_DECLARED:
+        raise Refusal("too-many-models", f"{len(named)} looks at one test set", f"declare at most {MAX_DECLARED}")
+    if look not in named or (first is not None and named != first.declared):
+        raise _already_opened()
+    return named
 
 
-def _require_opened(site: LocalSite, request: Request, question: str | None = None) -> Opened:
-    """What the test set was opened for; refuses a model, threshold or bins that it was not."""
-    opened = site.opened.get(model_digest(request))
-    if not site.opened:
+def _require_opened(site: LocalSite, request: Request) -> Opened:
+    """The look at the test set that the request follows up; refuses a model that has not looked."""
+    fold = fold_key(request)
+    if not any(opened.fold == fold for opened in site.opened.values()):
         raise Refusal("test-not-opened", "a question about test patients before the test", "ask for the test first")
-    if opened is None or question not in (None, opened.question):
-        raise Refusal("test-already-opened", "another question to the test set", "the test set opens once a run")
+    if (opened := site.opened.get(model_digest(request))) is None:
+        raise _already_opened()
     return opened
 
 
-def _fold(request: Request) -> str:
-    return json.dumps(request.task.get("fold"), sort_keys=True)
+def _already_opened() -> Refusal:
+    return Refusal("test-already-opened", "another question to the test set", "the test set opens once a run")
 
 
 def _enough(counts: NDArray[np.int64], patients: int, minimum: int) -> NDArray[np.bool_]:

@@ -1,28 +1,64 @@
-"""Before training: moments of the training patients' covariates and the cohort's flow; small counts stay here."""
+"""Before training: governed sums of the training patients' covariates, features and scans, and the cohort's flow."""
 
-import numpy as np
-
+from fedescc.client.cohort import SiteCohort
 from fedescc.client.intake.eligibility import INCLUDED
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import BELOW_MINIMUM
 from fedescc.common import wire
-from fedescc.common.covariates import CovariateSums, column_sums
+from fedescc.common.covariate_sums import asked_features, categorical_columns, numeric_columns, quantile_columns
+from fedescc.common.imaging import Imaging
+from fedescc.common.levels import count_levels, governed_levels
+from fedescc.common.moments import Rows, hide_small, moment_table, present_values
+from fedescc.common.quantiles import count_bins, merge_bins
 from fedescc.common.study import Study
 from fedescc.common.wire import Reply, Request
 
 
 def statistics(site: LocalSite, request: Request) -> Reply:
-    """Moments of the training patients' covariates and the cohort's flow."""
-    cohort = site.view(request)
+    """Moments, categories and quantiles of the training patients, landmarks of their scans, and the cohort's flow.
+
+    The task's ``features`` (default: those of the study's model) are image features whose moments are wanted too.
+    """
+    features, minimum = asked_features(site.study, request.task), site.policy.min_class_count
+    cohort = site.view_with(request, features)
     rows = cohort.rows("train")
-    minimum = site.policy.min_class_count
-    sums = _hide_small(column_sums(site.study, cohort.numeric, rows), minimum)
-    counts, totals, squares = (row.tolist() for row in sums.table)
-    values: wire.Sums = {"covariate_counts": counts, "covariate_totals": totals, "covariate_squares": squares}
+    values = covariate_values(site.study, cohort, rows, features, minimum)
+    values |= landmark_values(site.study.imaging, cohort, rows, minimum)
     flow, reasons = _governed_flow(site)
     if len(rows) >= minimum:
         return site.reply(values | flow | {"n_train": len(rows)}, reasons)
     return site.reply(values | flow, reasons | {"n_train": BELOW_MINIMUM})
+
+
+def covariate_values(study: Study, cohort: SiteCohort, rows: Rows, features: list[str], minimum: int) -> wire.Sums:
+    """What may be told of covariates and image features: no sum over fewer patients than the minimum, no small cell."""
+    columns, levels = numeric_columns(study, features), categorical_columns(study)
+    counts, totals, squares = hide_small(moment_table(columns, cohort.numeric, rows), minimum)
+    values: wire.Sums = {
+        "covariate_counts": counts.tolist(),
+        "covariate_totals": totals.tolist(),
+        "covariate_squares": squares.tolist(),
+        "level_counts": [],
+        "quantile_counts": [],
+    }
+    for name, level in levels.items():
+        found = count_levels(cohort.categorical[name][rows], len(level.categories))
+        values["level_counts"] += governed_levels(found, minimum).tolist()
+    for name, column in quantile_columns(columns).items():
+        found = count_bins(column, present_values(name, column, cohort.numeric[name][rows]))
+        values["quantile_counts"] += merge_bins(found, minimum).tolist()
+    return values
+
+
+def landmark_values(imaging: Imaging | None, cohort: SiteCohort, rows: Rows, minimum: int) -> wire.Sums:
+    """Sums of the landmarks of the rows' scans, where the study harmonises intensities."""
+    from fedescc.client.learning.harmonise import harmonised_sums
+
+    sums = harmonised_sums(imaging, cohort, rows)
+    if sums is None:
+        return {}
+    governed = sums.governed(minimum)
+    return {"landmark_counts": governed.scans.tolist(), "landmark_totals": governed.totals.ravel().tolist()}
 
 
 def flow_counts(study: Study, excluded: dict[str, int]) -> list[int]:
@@ -33,11 +69,6 @@ def flow_counts(study: Study, excluded: dict[str, int]) -> list[int]:
         rule = code.split(":")[0]
         counts[rule if rule in counts else "other"] += count
     return list(counts.values())
-
-
-def _hide_small(sums: CovariateSums, minimum: int) -> CovariateSums:
-    """A sum over fewer patients than the minimum is left out: it might be one patient's value."""
-    return CovariateSums(sums.names, np.where(sums.table[0] >= minimum, sums.table, 0))
 
 
 def _governed_flow(site: LocalSite) -> tuple[wire.Sums, dict[str, str]]:

@@ -1,7 +1,7 @@
 """A hospital's files as its cohort: read, judge, prepare, and keep for the next time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from fedescc.client.intake.disk.cache import Prepared, clear_drafts, content_key
 from fedescc.client.intake.disk.record import PatientRecord, read_records, write_records
 from fedescc.client.intake.eligibility import INCLUDED, Decision, Scans, decide, flow
 from fedescc.client.intake.keys import patient_keys, read_salt
+from fedescc.client.intake.order import last_date, temporal_order
 from fedescc.client.intake.split import split_of
 from fedescc.client.intake.table.cells import Value
 from fedescc.client.intake.table.clinical import Clinical, PatientRow, clinical_path, read_clinical
@@ -167,7 +168,8 @@ def _prepare(
         warnings += images.remarks
     decisions = {key: decide(study, row.values, row.faults, scans.get(key)) for key, row in patients.items()}
     eligible = {key: patients[key] for key, decision in decisions.items() if not decision.codes}
-    cohort = _cohort(study, eligible, decisions)
+    order = temporal_order([last_date(study, row.values, scans.get(key)) for key, row in eligible.items()])
+    cohort = replace(_cohort(study, eligible, decisions), order=order)
     codes = {
         key: decision.codes + (scans[key].details if key in scans else ())
         for key, decision in decisions.items()

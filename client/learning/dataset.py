@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedescc.client.cohort import SiteCohort
+from fedescc.client.learning.harmonise import Maps, maps_for
 from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 
@@ -54,6 +55,7 @@ class SiteTensors:
         present: (n, t) float32; a CT whose voxels are all 0 (the lowest HU) counts as missing.
         clinical: (n, columns) float32.
         labels: (n,) float32.
+        maps: of the scans to the federation's intensities, where the encoding harmonises them.
 
     """
 
@@ -63,10 +65,11 @@ class SiteTensors:
     present: Tensor
     clinical: Tensor
     labels: Tensor
+    maps: Maps | None = None
 
     @classmethod
     def from_cohort(cls, cohort: SiteCohort, encoding: Encoding, rows: NDArray[np.intp]) -> "SiteTensors":
-        """The rows given (usually ``cohort.rows("train")``), covariates encoded.
+        """The rows given (usually ``cohort.rows("train")``), covariates encoded, scans harmonised if the encoding says.
 
         Raises:
             Refusal: ``image-not-finite`` when a cached image holds NaN or infinity.
@@ -80,6 +83,7 @@ class SiteTensors:
             torch.from_numpy(_present(cohort.images, rows)),
             torch.from_numpy(clinical),
             torch.from_numpy(cohort.labels[rows].astype(np.float32)),
+            maps_for(encoding.harmonisation, cohort, rows),
         )
 
     def __len__(self) -> int:
@@ -88,14 +92,18 @@ class SiteTensors:
     def batch(self, index: NDArray[np.intp]) -> Batch:
         """Patients by their place in this set, as float32 on the CPU."""
         where = torch.from_numpy(np.asarray(index, np.int64))
-        images, rois = self._volumes(self.rows[index])
+        images, rois = self._volumes(index)
         return Batch(images, rois, self.present[where], self.clinical[where], self.labels[where])
 
-    def _volumes(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+    def _volumes(self, index: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
         if self.images is None or self.rois is None:
-            nothing = torch.zeros(len(rows), 0, 0, 0, 0)
+            nothing = torch.zeros(len(index), 0, 0, 0, 0)
             return nothing, nothing
-        return torch.from_numpy(self.images[rows]).float(), torch.from_numpy(self.rois[rows]).float()
+        rows = self.rows[index]
+        images, rois = self.images[rows], torch.from_numpy(self.rois[rows]).float()
+        if self.maps is None:
+            return torch.from_numpy(images).float(), rois
+        return torch.from_numpy(self.maps.apply(index, images)), rois
 
 
 def _present(images: NDArray[np.float16] | None, rows: NDArray[np.intp]) -> NDArray[np.float32]:

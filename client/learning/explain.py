@@ -6,9 +6,11 @@ coalition; nothing is sampled.
 
 A removed region's voxels take one fixed HU, the same at all sites. The ROI channel, which is also the
 encoder's pooling weight, goes with the tumour: without it the encoder pools over the whole volume, as it does
-for a patient without ROI, and the tumour's outline is not betrayed. The rim is found from the ROI once, before
-anything is removed. A removed clinical group takes the columns' reference: 0, which for a numeric value is the
-federation's mean, and for a category or a missing flag means "no flag set".
+for a patient without ROI, and the tumour's outline is not betrayed; a rim that is an input of the model is made
+from the ROI by the model itself, so it goes too. The rim as a player is found from the ROI once, before anything
+is removed; it is as wide as the model's, or 6 mm where the model has none. A removed clinical group takes the
+columns' reference: 0, which for a numeric value is the federation's mean, and for a category or a missing flag
+means "no flag set".
 """
 
 from dataclasses import dataclass
@@ -105,7 +107,7 @@ def _region_embeddings(model: PairedCNN | LinearModel, batch: Batch, study: Stud
     low, high = grid.window_hu
     fill = (BASELINE_HU - low) / (high - low)
     images, rois, present = batch.images.flatten(0, 1), batch.rois.flatten(0, 1), batch.present.flatten()
-    regions = _regions(rois, grid)
+    regions = _regions(rois, grid, study.model.rim_mm or RIM_MM)
     embedded = []
     for keep in coalition_masks(len(REGIONS)):
         shown = regions[:, torch.from_numpy(keep).to(regions.device)].any(dim=1)
@@ -114,12 +116,12 @@ def _region_embeddings(model: PairedCNN | LinearModel, batch: Batch, study: Stud
     return torch.stack(embedded, dim=1).reshape(b, t, len(embedded), -1)
 
 
-def _regions(rois: Tensor, grid: Grid) -> Tensor:
-    """Tumour, rim (within 6 mm of it, by Euclidean distance) and rest: (s, 3, z, y, x) bool, a partition."""
+def _regions(rois: Tensor, grid: Grid, rim_mm: float) -> Tensor:
+    """Tumour, rim (near it, by Euclidean distance) and rest: (s, 3, z, y, x) bool, a partition."""
     from scipy.ndimage import distance_transform_edt
 
     tumour = rois.cpu().numpy() > 0
     near = np.zeros_like(tumour)
     for scan in np.flatnonzero(tumour.any(axis=(1, 2, 3))):
-        near[scan] = distance_transform_edt(~tumour[scan], sampling=grid.spacing_zyx_mm) <= RIM_MM
+        near[scan] = distance_transform_edt(~tumour[scan], sampling=grid.spacing_zyx_mm) <= rim_mm
     return torch.from_numpy(np.stack([tumour, near & ~tumour, ~near], axis=1)).to(rois.device)

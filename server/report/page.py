@@ -38,10 +38,15 @@ def write_report(results: dict[str, Any], path: Path) -> None:
 def render(results: dict[str, Any]) -> str:
     """The report as HTML; `Refusal` as in `write_report`."""
     document = parse_results(results)
-    return f"<!doctype html>\n{el('html', _head(document), _body(document), lang='en')}\n"
+    return document_page(f"{document.title or document.study}: federated study report", _body(document))
 
 
-def _head(results: Results) -> Html:
+def document_page(title: str, body: Html) -> str:
+    """A whole page around a body: the style sheet within, and a policy that loads nothing from anywhere."""
+    return f"<!doctype html>\n{el('html', _head(title), body, lang='en')}\n"
+
+
+def _head(title: str) -> Html:
     style = style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -52,7 +57,7 @@ def _head(results: Results) -> Html:
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="referrer", content="no-referrer"),
         el("meta", name="robots", content="noindex"),
-        el("title", f"{results.title or results.study}: federated study report"),
+        el("title", title),
         el("style", Html(style)),
     )
 

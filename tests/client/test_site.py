@@ -55,7 +55,7 @@ def test_date_formats_that_tell_a_date(tmp_path: Path, text: str) -> None:
 
 def test_the_strict_release_policy_is_the_default(tmp_path: Path) -> None:
     policy = read_site(write(tmp_path, MINIMAL)).settings.policy
-    assert (policy.min_class_count, policy.score_histogram) == (5, "never")
+    assert (policy.min_class_count, policy.score_histogram, policy.small_newton) == (5, "never", "never")
 
 
 @pytest.mark.parametrize(

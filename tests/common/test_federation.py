@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fedescc.common.errors import Refusal
-from fedescc.common.federation import Federation, read_federation
+from fedescc.common.federation import Federation, read_federation, require_fit
 from fedescc.common.strategy import STRATEGIES, FedAdam, FedAvg
 
 
@@ -77,9 +77,29 @@ def test_choosing_another_strategy_drops_the_settings_of_the_files_own() -> None
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_can_be_named(name: str) -> None:
-    assert read_federation("", "file", (f"strategy.name={name}",)).strategy.name == name
+    overrides = ("training.optimizer=sgd", f"strategy.name={name}")
+    assert read_federation("", "file", overrides).strategy.name == name
 
 
 @pytest.mark.parametrize(("text", "mu"), [("", 0.01), ("strategy: {name: fedprox, mu: 0.1}", 0.1)])
 def test_choosing_fedprox_keeps_the_files_mu(text: str, mu: float) -> None:
     assert read_federation(text, "file", ("strategy.name=fedprox",)).strategy.mu == mu
+
+
+@pytest.mark.parametrize("training", ["{}", "{optimizer: adamw}", "{optimizer: sgd, momentum: 0.9}"])
+def test_scaffold_without_plain_sgd_is_refused_with_what_to_set(training: str) -> None:
+    with pytest.raises(Refusal, match=r"set training\.optimizer to sgd and momentum to 0"):
+        read_federation(f"strategy: {{name: scaffold}}\ntraining: {training}", "f")
+
+
+@pytest.mark.parametrize("kind", ["local_head", "local_norm"])
+def test_a_linear_model_cannot_keep_a_part_of_itself(kind: str) -> None:
+    settings = Federation.model_validate({"personalisation": {"kind": kind}})
+    require_fit(settings, "paired_cnn")
+    with pytest.raises(Refusal, match=f"{kind}: a linear model has no part.*set it to ditto or none"):
+        require_fit(settings, "linear")
+
+
+@pytest.mark.parametrize("kind", ["none", "ditto"])
+def test_a_linear_model_can_be_shared_or_held_near_the_shared_one(kind: str) -> None:
+    require_fit(Federation.model_validate({"personalisation": {"kind": kind}}), "linear")

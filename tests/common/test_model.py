@@ -14,6 +14,7 @@ from fedescc.common.model import LinearModel, PairedCNN, build_model
 from fedescc.common.study import Study, read_study
 
 N_CLINICAL = 3
+FIRST_EMBEDDING = [1.3454, 0.55035, 0.06358, 0.80899, 1.55483, 0.25565, 1.0]
 
 
 def study(points: tuple[str, ...] = ("pre", "post"), size: tuple[int, ...] = (16, 16, 16), **model: Any) -> Study:
@@ -46,6 +47,18 @@ def test_initialisation_depends_on_the_seed_alone_and_leaves_the_global_state() 
     torch.manual_seed(123)
     assert np.array_equal(flatten_parameters(built(1)), first)
     assert not np.array_equal(flatten_parameters(built(2)), first)
+
+
+def test_the_default_network_starts_from_known_numbers() -> None:
+    """A change here means that seeds have another meaning and that older weights no longer fit."""
+    model, (images, rois, present, _) = built(1), patients(3)
+    flat = flatten_parameters(model).astype(np.float64)
+    assert len(flat) == 1650
+    assert flat[:3].tolist() == pytest.approx([0.05725147, -0.04904203, -0.02154016], abs=1e-7)
+    assert [flat.sum(), flat @ flat] == pytest.approx([14.592700446548406, 20.061003129963083], abs=1e-5)
+    with torch.inference_mode():
+        embedding = model.encode(images[:, 0], rois[:, 0], present[:, 0])[0]
+    assert embedding.tolist() == pytest.approx(FIRST_EMBEDDING, abs=1e-4)
 
 
 def test_a_study_without_images_gets_logistic_regression_at_zero() -> None:
@@ -121,7 +134,7 @@ def test_tissue_far_from_the_roi_hardly_matters_and_the_roi_does() -> None:
     logits = model(images, rois, present, clinical)
     inside, outside = images.clone(), images.clone()
     inside[:, :, 5:11, 4:10, 6:12] += 0.3
-    outside[:, :, :2, :2, :2] += 0.3
+    outside[:, :, :2, :2, :2] -= 0.3  # brighter would be the blood that the tumour is compared with
     moved = [(model(edited, rois, present, clinical) - logits).abs().min() for edited in (inside, outside)]
     assert moved[0] > 10 * moved[1]
 

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from fedescc.common.errors import Refusal
+from fedescc.common.newton import MAX_EVALUATIONS, NewtonFit
 from fedescc.common.recalibration import (
     IN_THE_LARGE,
-    MAX_EVALUATIONS,
     SLOPE_MODEL,
-    NewtonFit,
     newton_step,
     recalibrate,
     recalibration_terms,

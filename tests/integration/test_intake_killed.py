@@ -22,7 +22,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fedescc.simulations.cohort import write_cohort
 
     out = tmp_path_factory.mktemp("killed") / "cohort"
-    write_cohort(out, 1, 12, 4, read_study(STUDY), workers=2)
+    write_cohort(out, [12], 4, read_study(STUDY), workers=2)
     return out / "site-a"
 
 

@@ -108,7 +108,7 @@ def test_real_ct_series_train_a_model_across_hospitals(real_data: Path, tmp_path
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     out = tmp_path / "out"
     options = ("--cohort", tmp_path / "hospitals", "--study", tmp_path / "study.yaml", "--out", out)
-    results = simulate(*options, "--rounds", 3, "--no-comparators")
+    results = simulate(*options, "--rounds", 3, "--comparators", "none")
     assert [entry["sites"] for entry in results["rounds"]] == [["north", "south"]] * 3
     assert {name: flow["included"] for name, flow in results["flow"].items()} == {"north": PATIENTS, "south": PATIENTS}
     assert np.isfinite([entry["train_loss"] for entry in results["rounds"]]).all()

@@ -11,6 +11,7 @@ from fedescc.client import app
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
 from fedescc.common.wire import pack_reply
+from fedescc.server.report.page import write_report
 
 BAD = "site-b"
 
@@ -111,12 +112,34 @@ def test_hostile_reasons_cannot_stop_the_server(toy, monkeypatch, text):
     assert toy.run(rounds=1)["rounds"][0]["refused"] == {BAD: "malformed-message"}
 
 
-def test_an_exploding_update_is_refused(toy, monkeypatch):
+def first_value(value):
+    return lambda reply: {"delta": np.append(np.float32(value), reply.delta[1:])}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fields", "code"),
+    [
+        ("fedavg", first_value(np.nan), "update-not-finite"),
+        ("fedavg", first_value(-np.inf), "update-not-finite"),
+        ("fedadam", first_value(3e38), "update-too-large"),
+        ("median", first_value(np.nan), "update-not-finite"),
+        ("fedavg", lambda reply: {"delta": reply.delta[1:]}, "malformed-message"),
+        ("fedavg", lambda reply: {"study_sha256": "f" * 64}, "study-mismatch"),
+        ("fedavg", lambda reply: {"sums": reply.sums | {"n": 0}}, "patients-changed"),
+    ],
+)
+def test_a_bad_update_costs_its_site_and_the_report_says_which_and_why(toy, monkeypatch, strategy, fields, code):
     def change(reply, message):
-        return Message(pack_reply(dataclasses.replace(reply, delta=reply.delta + np.float32(3e38))), reply_to=message)
+        return Message(pack_reply(dataclasses.replace(reply, **fields(reply))), reply_to=message)
 
     tamper(monkeypatch, wire.TRAIN, change)
-    assert toy.run(rounds=1)["rounds"][0]["refused"] == {BAD: "update-too-large"}
+    results = toy.run(rounds=1, strategy={"name": strategy})
+    assert results["rounds"][0]["refused"] == {BAD: code}
+    assert results["rounds"][0]["accepted"] == 3
+    assert results["sites_lost"] == [BAD]
+    page = toy.out / "report.html"
+    write_report(results, page)
+    assert f"{BAD} ({code})" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("phase", [wire.VALIDATION, wire.TEST])

@@ -24,7 +24,7 @@ def training() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def test_set() -> list[Outcome]:
-    return [draw_outcome(0, site, index) for site, index in held_out(4, 40, 3000)]
+    return [draw_outcome(0, site, index) for site, index in held_out(site_sizes(4, 40), 3000)]
 
 
 def cohort(images: np.ndarray, rois: np.ndarray) -> SiteCohort:
@@ -70,6 +70,7 @@ def test_trivial_cues_by_hand() -> None:
     assert cues["mean_hu_change"].tolist() == [0.25, -1.0]
     assert cues["roi_volume_pre"].tolist() == [-2, -9]
     assert cues["roi_volume_post"].tolist() == [-2, -9]
+    assert cues["roi_volume_ratio"].tolist() == [-1, -1]
 
 
 def test_trivial_cues_need_images() -> None:

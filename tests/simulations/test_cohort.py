@@ -30,7 +30,7 @@ def study() -> Study:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory, study: Study) -> Path:
     out = tmp_path_factory.mktemp("cohort") / "out"
-    write_cohort(out, SITES, PATIENTS, SEED, study, workers=1)
+    write_cohort(out, site_sizes(SITES, PATIENTS), SEED, study, workers=1)
     return out
 
 
@@ -91,6 +91,7 @@ def test_site_files_are_valid_and_relaxed_for_synthetic_data(cohort: Path) -> No
         assert site.settings.site == f"site-{letter}"
         assert site.settings.policy.min_class_count == 2
         assert site.settings.policy.score_histogram == "plain"
+        assert site.settings.policy.small_newton == "plain"
         assert "real hospital keeps the defaults" in path.read_text(encoding="utf-8")
         assert site.settings.images is not None
         assert (site.settings.images.masks is not None) == (letter == "b")
@@ -153,13 +154,13 @@ def test_salts_are_256_bits_and_differ(cohort: Path) -> None:
 
 def test_same_seed_same_bytes_with_any_number_of_workers(cohort: Path, study: Study, tmp_path: Path) -> None:
     steps: list[int] = []
-    write_cohort(tmp_path / "b", SITES, PATIENTS, SEED, study, workers=2, progress=lambda: steps.append(1))
+    write_cohort(tmp_path / "b", site_sizes(SITES, PATIENTS), SEED, study, workers=2, progress=lambda: steps.append(1))
     assert len(steps) == SITES * PATIENTS
     assert digest(tmp_path / "b") == digest(cohort)
 
 
 def test_another_seed_gives_another_cohort(study: Study, tmp_path: Path, cohort: Path) -> None:
-    write_cohort(tmp_path / "c", 1, 4, SEED + 1, study, workers=1)
+    write_cohort(tmp_path / "c", [4], SEED + 1, study, workers=1)
     name = "site-a/clinical.csv"
     assert digest(tmp_path / "c")[name] != digest(cohort)[name]
 
@@ -167,25 +168,25 @@ def test_another_seed_gives_another_cohort(study: Study, tmp_path: Path, cohort:
 def test_folder_with_files_is_refused_and_left_alone(study: Study, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("keep", encoding="utf-8")
     with pytest.raises(Refusal, match="not an empty folder"):
-        write_cohort(tmp_path, 1, 4, 0, study, workers=1)
+        write_cohort(tmp_path, [4], 0, study, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize(("sites", "patients"), [(0, 10), (27, 10), (2, 3), (2, 5001)])
-def test_sizes_out_of_range_are_refused(study: Study, tmp_path: Path, sites: int, patients: int) -> None:
+@pytest.mark.parametrize("sizes", [[], [10] * 27, [5, 0], [5, 8001]])
+def test_sizes_out_of_range_are_refused(study: Study, tmp_path: Path, sizes: list[int]) -> None:
     with pytest.raises(Refusal, match="1 to 26 sites"):
-        write_cohort(tmp_path / "x", sites, patients, 0, study)
+        write_cohort(tmp_path / "x", sizes, 0, study)
     assert not (tmp_path / "x").exists()
 
 
 def test_negative_seed_is_refused(study: Study, tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="seed"):
-        write_cohort(tmp_path / "x", 2, 4, -1, study)
+        write_cohort(tmp_path / "x", [4, 4], -1, study)
 
 
 def test_study_of_other_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="the phantom has no data"):
-        write_cohort(tmp_path / "x", 1, 4, 0, read_study("heart-disease"))
+        write_cohort(tmp_path / "x", [4], 0, read_study("heart-disease"))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_site_sizes_add_up(sites: int) -> None:
 
 
 def test_held_out_patients_mix_sites_as_the_cohort_does() -> None:
-    pairs = held_out(4, 40, 400)
+    pairs = held_out(site_sizes(4, 40), 400)
     assert len(set(pairs)) == 400
     counts = [sum(site == 100 + k for site, _ in pairs) for k in range(4)]
     np.testing.assert_allclose(np.array(counts) / 400, np.array(site_sizes(4, 40)) / 160, atol=0.005)

@@ -1,13 +1,24 @@
 """Local-only and centralised models: trained like the federation, scored exactly."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedescc.common.federation import Federation
 from fedescc.common.metrics import suppressed_record
-from fedescc.simulations.comparators import auc_entry, comparator_entry, exact_record, fit, pool_cohorts
-from fedescc.simulations.summary import summary_rows
+from fedescc.simulations.comparators import (
+    Ensemble,
+    auc_entry,
+    comparator_entry,
+    exact_record,
+    pool_cohorts,
+    pool_versus,
+    versus_entry,
+)
+from fedescc.simulations.training import fit
 
 FEDERATION = Federation.model_validate(
     {"rounds": 5, "training": {"optimizer": "sgd", "learning_rate": 0.05, "class_weight": "none"}}
@@ -29,15 +40,6 @@ def test_pooling_keeps_every_patient_in_place(toy):
     assert pooled.numeric["age"][row] == toy.cohorts["site-c"].numeric["age"][10]
     assert pooled.labels[row] == toy.cohorts["site-c"].labels[10]
     assert pooled.images is None
-
-
-def test_training_advances_once_a_round_and_is_reproducible(toy, fitted):
-    steps = []
-    again = fit(toy.study, pool_cohorts(list(toy.cohorts.values())), FEDERATION, "centralised", lambda: steps.append(1))
-    assert len(steps) == FEDERATION.rounds
-    cohort = toy.cohorts["site-a"]
-    rows = cohort.rows("test")
-    assert np.array_equal(again.logits(cohort, rows), fitted.logits(cohort, rows))
 
 
 def test_metrics_equal_scikit_learn(toy, fitted):
@@ -93,10 +95,55 @@ def test_auc_entry_without_an_interval():
     assert auc_entry(np.array([0, 1], np.int8), np.array([0.0, 1.0])) == {"auc": 1.0, "auc_ci95": None}
 
 
-def test_summary_shows_what_is_there():
-    pooled = {"auc": 0.8, "auc_ci95": [0.7, 0.9]}
-    rows = summary_rows({"final": {"pooled": pooled}, "comparators": {}})
-    assert rows == [("federated", "0.800 (0.700-0.900)", "-")]
-    hidden = summary_rows({"final": {"pooled": {"auc": None}}, "comparators": {"local_only": {"pooled": pooled}}})
-    assert hidden[0][1] == "-"
-    assert hidden[1][:2] == ("local-only", "0.800 (0.700-0.900)")
+class Fixed:
+    """A scorer with given logits, the same for every cohort of that size."""
+
+    def __init__(self, logits):
+        self.values = np.asarray(logits, float)
+
+    def logits(self, cohort, rows):
+        return self.values[rows]
+
+
+def test_an_ensemble_is_the_mean_probability_and_stays_finite(toy):
+    cohort, rows = toy.cohorts["site-d"], np.arange(3)
+    found = Ensemble((Fixed([0, 2, 900]), Fixed([2, 0, 900]))).logits(cohort, rows)
+    mean = (0.5 + 1 / (1 + np.exp(-2))) / 2
+    assert found[:2] == pytest.approx([np.log(mean / (1 - mean))] * 2)
+    assert np.isfinite(found[2])
+    assert found[2] > 30
+
+
+def test_a_held_out_site_is_tested_and_the_others_only_validate(toy, fitted):
+    """Where one site is held out the federation tests it alone; the threshold is that of the others' patients."""
+    held_out = dataclasses.replace(toy.cohorts["site-a"], split=np.full(len(toy.cohorts["site-a"]), "test"))
+    others = {name: cohort for name, cohort in toy.cohorts.items() if name != "site-a"}
+    entry = comparator_entry(
+        dict.fromkeys(toy.cohorts, fitted), {"site-a": held_out, **others}, {"site-a": {"n": 160}}, fitted
+    )
+    assert list(entry["sites"]) == ["site-a"]
+    assert entry["pooled"]["n"] == 160
+    y = np.concatenate([c.labels[c.rows("validation")] for c in others.values()])
+    logit = np.concatenate([fitted.logits(c, c.rows("validation")) for c in others.values()])
+    at = [np.mean(logit[y == 1] >= edge) - np.mean(logit[y == 0] >= edge) for edge in np.unique(logit)]
+    threshold = np.log(entry["pooled"]["threshold"] / (1 - entry["pooled"]["threshold"]))
+    chosen = np.mean(logit[y == 1] >= threshold - 1e-9) - np.mean(logit[y == 0] >= threshold - 1e-9)
+    assert chosen == pytest.approx(max(at))
+
+
+def test_without_a_reference_nothing_is_paired(toy, fitted):
+    assert "versus_federated" not in comparator_entry(dict.fromkeys(toy.cohorts, fitted), toy.cohorts, SHOWN, None)
+
+
+def test_paired_differences_of_folds_are_one_z_test(toy, fitted):
+    worse = fit(toy.study, toy.cohorts["site-d"], FEDERATION.model_copy(update={"rounds": 1}), "x", lambda: None)
+    everywhere = dict.fromkeys(toy.cohorts, worse)
+    one = versus_entry(everywhere, toy.cohorts, fitted)
+    pooled = pool_versus([(100, one), (300, {**one, "difference": 3 * one["difference"]})])
+    assert pooled["difference"] == pytest.approx(2.5 * one["difference"])
+    assert pooled["standard_error"] == pytest.approx(one["standard_error"] * np.sqrt(0.25**2 + 0.75**2))
+    z = pooled["difference"] / pooled["standard_error"]
+    assert pooled["p"] == pytest.approx(2 * norm.sf(abs(z)))
+    undefined = {"difference": None, "p": None, "suppressed": "zero-variance"}
+    assert pool_versus([(100, one), (50, undefined)])["difference"] == pytest.approx(one["difference"])
+    assert pool_versus([(100, undefined)] * 2) == undefined

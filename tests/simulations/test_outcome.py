@@ -173,7 +173,7 @@ def test_image_latents_are_standard_normal(many: list[Outcome]) -> None:
 def test_pcr_rate_and_bayes_auc(many: list[Outcome]) -> None:
     labels = np.array([patient.label for patient in many])
     probability = np.array([patient.probability for patient in many])
-    assert 0.30 <= labels.mean() <= 0.36
+    assert 0.26 <= labels.mean() <= 0.31
     assert 0.90 <= roc_auc_score(labels, probability) <= 0.935
     assert abs(probability.mean() - labels.mean()) < 0.02
 

@@ -6,34 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from comparable import without_times
+from table_sites import write_site
 from toy_federation import STUDY
 
 from fedescc.common.federation import Federation
 from fedescc.common.metrics import METRIC_KEYS
 from fedescc.common.study import read_study
 from fedescc.simulations.cli import shipped_federation
-
-SITE = """
-site: {name}
-clinical: {{path: clinical.csv}}
-policy: {{min_class_count: 3, score_histogram: plain}}
-"""
-
-
-def write_site(folder: Path, name: str, patients: int, event: float = 0.5) -> None:
-    rng = np.random.default_rng([3, *name.encode()])
-    lines = ["patient_id,age,marker,sex,outcome"]
-    for number in range(patients):
-        age = rng.uniform(30, 80)
-        outcome = int(rng.random() < event * 2 / (1 + np.exp(-(age - 55) / 6)))
-        marker = "" if rng.random() < 0.1 else f"{rng.uniform(0, 900):.1f}"
-        lines.append(f"P{number},{age:.1f},{marker},{rng.choice(['female', 'male'])},{outcome}")
-    site = folder / name
-    site.mkdir(parents=True)
-    (site / "clinical.csv").write_text("\n".join(lines) + "\n")
-    (site / "site.yaml").write_text(SITE.format(name=name))
 
 
 @pytest.fixture
@@ -84,14 +65,6 @@ def run(study, hospitals, out, *more):
     )
     done = simulate("run", *arguments, "--set", "training.learning_rate=0.05", *more)
     return json.loads((out / "results.json").read_text()), done
-
-
-def without_times(results):
-    results = json.loads(json.dumps(results))
-    results.pop("timing")
-    for entry in results["rounds"]:
-        entry.pop("seconds")
-    return results
 
 
 def test_the_contract_is_kept(study, hospitals, tmp_path):
@@ -170,12 +143,14 @@ def test_a_missing_column(study, hospitals, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (("--strategy", "fedmagic"), "invalid-settings", "strategy.name"),
+        (("--strategy", "fedmagic"), "invalid-settings", "strategy: no such strategy; choose one of: fedavg"),
         (("--set", "training.lerning_rate=1"), "invalid-settings", "training.lerning_rate"),
         (("--set", "training.learning_rate=-1"), "invalid-settings", "learning_rate"),
         (("--set", "rounds"), "invalid-override", "rounds"),
         (("--config", "missing.yaml"), "unreadable-settings", "missing.yaml"),
         (("--engine", "flower"), "unknown-engine", "local"),
+        (("--mode", "bootstrap"), "unknown-mode", "kfold"),
+        (("--comparators", "local_only,magic"), "unknown-comparator", "magic"),
         (("--study", "no-such-study"), "unknown-study", "escc-pcr"),
         (("--strategy", "fedprox", "--set", "strategy.mu=0"), "invalid-settings", "mu"),
     ],
@@ -217,8 +192,19 @@ def test_comparators_hide_what_the_federation_hides(study, hospitals, tmp_path):
         assert comparator["pooled"]["n"] == results["final"]["pooled"]["n"]
 
 
+def test_a_run_of_another_mode_is_not_mixed_in(study, hospitals, tmp_path):
+    results, done = run(study, hospitals, tmp_path / "out", "--mode", "loso", "--comparators", "local_only,ensemble")
+    assert [fold["held_out"] for fold in results["folds"]] == ["north", "south", "west"]
+    assert "loso, 3 folds" in done.stdout
+    assert "not available: local-only (no-local-model)" in done.stdout
+    arguments = ("run", "--study", study, "--cohort", hospitals, "--out", tmp_path / "out")
+    assert "mode" in refused(*arguments, code="other-run", todo="--fresh")
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+
+
 def test_misuse_exits_2():
     simulate("run", "--no-such-option", code=2)
+    simulate("run", "--folds", "1", code=2)
     simulate("cohort", code=2)
     simulate("run", "--rounds", "0", code=2)
 

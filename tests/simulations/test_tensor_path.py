@@ -7,7 +7,7 @@ from fedescc.client.intake.intake import run_intake
 from fedescc.client.intake.keys import patient_keys, read_salt
 from fedescc.client.site import read_site
 from fedescc.common.study import read_study
-from fedescc.simulations.cohort import held_out, write_cohort
+from fedescc.simulations.cohort import held_out, site_sizes, write_cohort
 from fedescc.simulations.outcome import draw_outcome
 from fedescc.simulations.scanners import patient_id
 from fedescc.simulations.tensor_path import latent_table, phantom_set
@@ -23,7 +23,7 @@ def study():
 @pytest.fixture(scope="module")
 def cohort(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("cohort") / "c"
-    write_cohort(out, SITES, PATIENTS, SEED, study, workers=2)
+    write_cohort(out, site_sizes(SITES, PATIENTS), SEED, study, workers=2)
     return out
 
 
@@ -47,7 +47,7 @@ def test_dicom_and_tensor_path_give_the_same_bits(site, cohort, study):
 
 
 def test_two_workers_give_what_one_gives(study):
-    patients = held_out(2, 10, 4)
+    patients = held_out(site_sizes(2, 10), 4)
     one = phantom_set(SEED, patients, study, workers=1, advance=lambda: None)
     two = phantom_set(SEED, patients, study, workers=2, advance=lambda: None)
     assert np.array_equal(one.cohort.images, two.cohort.images)
@@ -55,7 +55,7 @@ def test_two_workers_give_what_one_gives(study):
 
 
 def test_held_out_patients_are_nobodys_training_patients(study):
-    test = held_out(SITES, PATIENTS, 50)
+    test = held_out(site_sizes(SITES, PATIENTS), 50)
     assert len(test) == len(set(test)) == 50
     assert min(site for site, _ in test) >= 100
     outcomes = [draw_outcome(SEED, site, index) for site, index in test]
@@ -67,7 +67,7 @@ def test_held_out_patients_are_nobodys_training_patients(study):
 @pytest.mark.parametrize("point", ["pre", "post"])
 def test_a_study_with_one_time_point_gets_that_scan(study, point):
     imaging = study.imaging.model_copy(update={"time_points": (point,)})
-    patients = held_out(2, 10, 2)
+    patients = held_out(site_sizes(2, 10), 2)
     both = phantom_set(SEED, patients, study, workers=1, advance=lambda: None).cohort.images
     alone = study.model_copy(update={"imaging": imaging})
     one = phantom_set(SEED, patients, alone, workers=1, advance=lambda: None).cohort.images

@@ -1,5 +1,8 @@
 """A small clinical-only federation in memory: four hospitals whose patients follow one logistic model."""
 
+import os
+import shutil
+
 import numpy as np
 
 from fedescc.client.app import make_client_app
@@ -67,7 +70,10 @@ class Toy:
         self.failing = {}
         self.records = []
 
-    def run(self, shuffle=None, **settings):
+    def run(self, shuffle=None, resume=False, plan=None, **settings):
+        """Results of a new run, or of one that goes on in ``out``; ``plan`` as `make_server_app` reads it."""
+        if not resume:
+            shutil.rmtree(self.out, ignore_errors=True)
         training = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 0, "class_weight": "none"}
         federation = Federation.model_validate({"rounds": 6, "training": training} | settings)
         sites = {n: LocalSite(n, self.study, self.policy(n), c) for n, c in self.cohorts.items()}
@@ -79,6 +85,7 @@ class Toy:
             return sites[name]
 
         config = {"study": self.study.to_yaml(), "federation": federation.to_yaml(), "out": str(self.out)}
+        config |= plan or {}
         grid = LocalGrid(make_client_app(open_site), [{"site": name} for name in sites], config, shuffle)
         run_in_process(make_server_app(self.records.append), grid, config)
         return read_results(self.out)
@@ -88,3 +95,15 @@ class Toy:
 
     def empty(self, name):
         self.failing[name] = Refusal("empty-site", "none of 3 patients is eligible", "check")
+
+
+def open_toy_site(name, diary, fault=None):
+    """A site as another process opens it, which notes in ``diary``; ``fault`` is a refusal's code, or ``dies``."""
+    with diary.open("a") as file:
+        file.write(f"{name} {os.getpid()}\n")
+    if fault == "dies":
+        os._exit(1)
+    if fault is not None:
+        raise Refusal(fault, "this site cannot take part", "look at another")
+    policy = ReleasePolicy(min_class_count=3, score_histogram="plain")
+    return LocalSite(name, parse_model(STUDY, Study, "toy"), policy, make_cohort(name, SIZES[name]))

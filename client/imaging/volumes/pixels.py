@@ -17,12 +17,14 @@ from fedescc.common.errors import Refusal
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.pixels.decoders.base import Decoder
 
 _Version = tuple[int, int]  # time of modification, size
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 _LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 # pydicom else drops what lies above Bits Stored, unseen.
 _ALL_BITS: dict[str, Any] = {"correct_unused_bits": False}
+_NOT_OURS = "pillow"  # of pydicom's decoders
 _ITEM = b"\xfe\xff\x00\xe0"
 # Fragment tables kept of the last multi-frame files, so that reading n frames does not walk the file n times.
 _TABLES = 4
@@ -102,11 +104,9 @@ def _decoded(row: DicomRow, offset: int) -> Stored:
 
 def _decoded_by_pydicom(row: DicomRow, code: bytes, bits: int) -> Stored:
     from pydicom.encaps import encapsulate
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
 
     try:
-        decoder = get_decoder(UID(row.transfer_syntax))
+        decoder = _decoder(row.transfer_syntax)
     except NotImplementedError as error:
         what = f"{row.file} is compressed in a way that nothing here decodes"
         raise Refusal("unsupported_compression", what, "export it uncompressed") from error
@@ -126,6 +126,18 @@ def _decoded_by_pydicom(row: DicomRow, code: bytes, bits: int) -> Stored:
     with quiet_pydicom():
         source = encapsulate([code], has_bot=False)
         return decoder.as_array(source, index=0, raw=True, **options)[0]
+
+
+@lru_cache
+def _decoder(syntax: str) -> "Decoder":
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    decoder = get_decoder(UID(syntax))
+    # Other libraries bring it along: what a file says must not depend on whether they are installed.
+    if _NOT_OURS in decoder.available_plugins:
+        decoder.remove_plugin(_NOT_OURS)
+    return decoder
 
 
 def _compressed(row: DicomRow, offset: int) -> bytes:

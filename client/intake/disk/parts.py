@@ -183,7 +183,9 @@ def part_digest(imaging: Imaging, patient: Iterable[object], files: Iterable[Pat
         files: the candidates' files and the patient's masks, in order; path and signature count.
 
     """
-    inputs = [_FORMAT, version("fedescc"), imaging.model_dump(mode="json"), *patient]
+    # Intensities are harmonised after the cache: switching that on prepares nobody again.
+    rules = imaging.model_dump(mode="json", exclude={"harmonisation"})
+    inputs = [_FORMAT, version("fedescc"), rules, *patient]
     document = [*inputs, [[os.fsdecode(path), signature(path)] for path in files]]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

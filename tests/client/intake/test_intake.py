@@ -556,7 +556,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fedescc.simulations.cohort import write_cohort
 
     out = tmp_path_factory.mktemp("synthetic") / "cohort"
-    write_cohort(out, 2, 4, 3, ESCC, workers=1)
+    write_cohort(out, [6, 2], 3, ESCC, workers=1)
     return out
 
 

@@ -39,12 +39,15 @@ def test_values_add_up_to_the_logit(imaging_study: Study, make_tensors: MakeTens
     assert np.abs(result.phi).min(axis=0).max() > 0
 
 
+@pytest.mark.parametrize("rim_mm", [0.0, 3.0], ids=["without-rim", "rim-of-the-model"])
 def test_values_equal_a_sum_over_all_subsets_of_edited_patients(
-    imaging_study: Study, make_tensors: MakeTensors, encoding: Encoding
+    imaging_study: Study, make_tensors: MakeTensors, encoding: Encoding, rim_mm: float
 ) -> None:
-    model, tensors = build_model(imaging_study, 5, 1).eval(), make_tensors(imaging_study, 2)
-    phi = explain(model, tensors, imaging_study, encoding).phi
-    worth = _edited_logits(model, tensors, imaging_study)
+    settings = imaging_study.model.model_copy(update={"rim_mm": rim_mm})
+    study = imaging_study.model_copy(update={"model": settings})
+    model, tensors = build_model(study, 5, 1).eval(), make_tensors(study, 2)
+    phi = explain(model, tensors, study, encoding).phi
+    worth = _edited_logits(model, tensors, rim_mm or RIM_MM)
     for player in range(8):
         others = [other for other in range(8) if other != player]
         expected = sum(
@@ -106,13 +109,13 @@ def test_logistic_regression_has_linear_values(
     assert result.base == pytest.approx(0.25)
 
 
-def _edited_logits(model: nn.Module, tensors: SiteTensors, study: Study) -> dict[frozenset[int], np.ndarray]:
+def _edited_logits(model: nn.Module, tensors: SiteTensors, rim_mm: float) -> dict[frozenset[int], np.ndarray]:
     """Logits of patients edited voxel by voxel, (patients,) a coalition."""
     batch = tensors.batch(np.arange(len(tensors)))
     fill = (BASELINE_HU + 160) / 500
     roi = batch.rois.numpy() > 0
     near = np.array(
-        [[distance_transform_edt(~scan, sampling=(3, 3, 3)) <= RIM_MM for scan in patient] for patient in roi]
+        [[distance_transform_edt(~scan, sampling=(3, 3, 3)) <= rim_mm for scan in patient] for patient in roi]
     )
     regions = (roi, near & ~roi, ~near)
     subsets = [frozenset(subset) for size in range(9) for subset in combinations(range(8), size)]

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from fedescc.client.learning.dataset import SiteTensors
 from fedescc.client.learning.losses import patient_losses, patient_weights
+from fedescc.client.learning.precision import Precision
 from fedescc.client.learning.predict import predict_logits
-from fedescc.client.learning.train import TrainResult, batch_plan, learning_rate, train_round
+from fedescc.client.learning.pull import Pull
+from fedescc.client.learning.schedule import Turn
+from fedescc.client.learning.train import TrainResult, train_round
 from fedescc.common.arrays import flatten_parameters, load_parameters
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Training
@@ -25,6 +27,7 @@ from fedescc.common.study import Study
 
 MakeTensors = Callable[..., SiteTensors]
 N_CLINICAL = 5
+OFF = {"flips": False, "shift_voxels": 0, "intensity": 0}
 
 
 def train(
@@ -32,11 +35,15 @@ def train(
 ) -> TrainResult:
     passes = {} if "local_updates" in settings else {"local_epochs": 1}
     chosen = Training.model_validate({"batch_size": 4, **passes, **settings})
-    return train_round(model, tensors, chosen, seed=3, round=turn, rounds=rounds, site="a", mu=mu)
+    return train_round(model, tensors, chosen, Turn(3, turn, rounds, "a"), pull=Pull(mu))
 
 
 def model_of(study: Study, seed: int = 0) -> nn.Module:
     return build_model(study, N_CLINICAL, seed)
+
+
+def without_dropout(study: Study) -> Study:
+    return study.model_copy(update={"model": study.model.model_copy(update={"dropout": 0.0})})
 
 
 def test_delta_is_what_changed(imaging_study: Study, make_tensors: MakeTensors) -> None:
@@ -92,9 +99,7 @@ def test_seed_round_and_site_each_change_the_result(imaging_study: Study, make_t
     tensors = make_tensors(imaging_study, 6)
     settings = Training(batch_size=4, schedule="constant")
     deltas = {
-        train_round(
-            model_of(imaging_study), tensors, settings, seed=seed, round=turn, rounds=9, site=site
-        ).delta.tobytes()
+        train_round(model_of(imaging_study), tensors, settings, Turn(seed, turn, 9, site)).delta.tobytes()
         for seed, turn, site in ((0, 1, "a"), (1, 1, "a"), (0, 2, "a"), (0, 1, "b"))
     }
     assert len(deltas) == 4
@@ -138,16 +143,78 @@ def test_a_site_with_one_class_trains(imaging_study: Study, make_tensors: MakeTe
 def test_a_lone_patient_counts_once(imaging_study: Study, make_tensors: MakeTensors) -> None:
     tensors = make_tensors(imaging_study, 1)
     model = model_of(imaging_study).eval()
-    result = train(model, tensors, augmentation={"flips": False, "shift_voxels": 0, "intensity": 0})
+    result = train(model, tensors, augmentation=OFF)
     assert (result.n, result.updates) == (1, 1)
-    (index, weights), *rest = batch_plan(1, Training(local_epochs=1), np.random.default_rng(0))
-    assert (index.tolist(), weights.tolist(), rest) == ([0, 0], [1, 0], [])
+    doubled = train(model_of(imaging_study).eval(), make_tensors(imaging_study, 1), micro_batch=2, augmentation=OFF)
+    assert np.array_equal(doubled.delta, result.delta)
 
 
 def test_no_patient_is_refused(imaging_study: Study, make_tensors: MakeTensors) -> None:
     with pytest.raises(Refusal) as refusal:
         train(model_of(imaging_study), make_tensors(imaging_study, 0))
     assert refusal.value.code == "no-training-patients"
+
+
+@pytest.mark.parametrize("most", [2, 3, 5])
+def test_gradients_gathered_in_pieces_give_the_whole_batchs_update(
+    imaging_study: Study, make_tensors: MakeTensors, most: int
+) -> None:
+    study = without_dropout(imaging_study)
+    settings = {"optimizer": "sgd", "batch_size": 14, "local_updates": 2, "gradient_clip": 0.5}
+    tensors = make_tensors(study, 7)
+    whole, pieces = (train(model_of(study), tensors, 0.5, micro_batch=size, **settings) for size in (None, most))
+    assert pieces.delta == pytest.approx(whole.delta, abs=2e-6)
+    assert pieces.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert np.abs(whole.delta).max() > 1e-4
+    assert pieces.updates == whole.updates == 2
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_no_pass_of_the_model_holds_more_patients_than_a_piece(
+    imaging_study: Study, make_tensors: MakeTensors, most: int
+) -> None:
+    model, seen = model_of(imaging_study), []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    train(model, make_tensors(imaging_study, 9), micro_batch=most, batch_size=10)
+    assert max(seen) <= most
+    assert min(seen) >= 2
+    assert sum(seen) >= 9
+
+
+def test_affine_changes_go_through_training_and_repeat(imaging_study: Study, make_tensors: MakeTensors) -> None:
+    tensors = make_tensors(imaging_study, 6)
+    turned = {"augmentation": {**OFF, "affine": {"probability": 1.0}}}
+    still, first, again = (
+        train(model_of(imaging_study), tensors, **kind) for kind in ({"augmentation": OFF}, turned, turned)
+    )
+    assert np.array_equal(first.delta, again.delta)
+    assert not np.array_equal(first.delta, still.delta)
+
+
+def test_the_rates_of_the_steps_are_summed(clinical_study: Study, make_tensors: MakeTensors) -> None:
+    settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.5, "local_updates": 4, "optimizer": "sgd"}
+    result = train(model_of(clinical_study), make_tensors(clinical_study, 6), rounds=2, **settings)
+    assert result.rates == pytest.approx(0.1 * (0.25 + 0.5 + 0.75 + 1))
+
+
+def test_a_step_that_loss_scaling_left_out_has_no_rate(
+    clinical_study: Study, make_tensors: MakeTensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Precision, "step", lambda *_: False)
+    result = train(model_of(clinical_study), make_tensors(clinical_study, 6), local_updates=3)
+    assert (result.rates, result.updates) == (0, 3)
+
+
+def test_a_constant_pull_acts_before_the_clip(clinical_study: Study, make_tensors: MakeTensors) -> None:
+    settings = Training.model_validate({
+        "optimizer": "sgd", "learning_rate": 1.0, "schedule": "constant", "weight_decay": 0, "batch_size": 6,
+        "gradient_clip": 0.01, "local_epochs": 1,
+    })  # fmt: skip
+    model = model_of(clinical_study)
+    pull = Pull(constant=np.full(flatten_parameters(model).size, 100, np.float32))
+    result = train_round(model, make_tensors(clinical_study, 6), settings, Turn(0, 1, 1, "a"), pull=pull)
+    assert np.linalg.norm(result.delta) == pytest.approx(0.01, rel=1e-3)
+    assert result.delta == pytest.approx(np.full(6, -0.01 / 6**0.5), abs=1e-4)
 
 
 def test_divergence_is_refused(clinical_study: Study, make_tensors: MakeTensors) -> None:
@@ -168,27 +235,26 @@ def test_the_images_signal_is_learned(imaging_study: Study, make_tensors: MakeTe
     assert roc_auc_score(unseen.labels, predict_logits(model, unseen)) > 0.9
 
 
-@given(st.integers(2, 60), st.integers(2, 20), st.integers(1, 3))
-def test_every_pass_uses_every_patient_once_in_batches_of_two_or_more(n: int, size: int, epochs: int) -> None:
-    plan = batch_plan(n, Training(batch_size=size, local_epochs=epochs), np.random.default_rng(0))
-    lengths = [len(index) for index, _ in plan]
-    assert min(lengths) >= 2
-    assert max(lengths) <= max(3, 1.5 * size + 1)
-    seen = np.concatenate([index for index, _ in plan])
-    assert np.bincount(seen, minlength=n).tolist() == [epochs] * n
-    assert all((weights == 1).all() for _, weights in plan)
+def test_a_parameter_that_is_not_finite_at_the_end_is_refused(clinical_study: Study, make_tensors: MakeTensors) -> None:
+    model = model_of(clinical_study)
+    pull = Pull(constant=np.full(flatten_parameters(model).size, 3e38, np.float32))
+    settings = Training(optimizer="sgd", learning_rate=10.0, schedule="constant", gradient_clip=None, local_epochs=1)
+    with pytest.raises(Refusal, match="a parameter is not finite") as refusal:
+        train_round(model, make_tensors(clinical_study, 6), settings, Turn(0, 1, 1, "a"), pull=pull)
+    assert refusal.value.code == "training-diverged"
 
 
-@given(st.integers(1, 40), st.integers(1, 30))
-def test_local_updates_is_an_exact_number_of_batches(n: int, updates: int) -> None:
-    settings = Training.model_validate({"local_updates": updates, "batch_size": 8})
-    assert len(batch_plan(n, settings, np.random.default_rng(0))) == updates
+@pytest.mark.parametrize("positives", [1, 7, 50, 99])
+def test_balanced_weights_are_scikit_learns(positives: int) -> None:
+    labels = torch.tensor([1.0] * positives + [0.0] * (100 - positives))
+    weights = patient_weights(labels, Training(class_weight="balanced"))
+    assert weights.numpy() == pytest.approx(compute_sample_weight("balanced", labels.numpy()), rel=1e-6)
+    assert float(weights.mean()) == pytest.approx(1, rel=1e-6)
 
 
-def test_cosine_falls_from_the_full_rate_to_zero_across_rounds() -> None:
-    settings = Training(learning_rate=0.2, schedule="cosine")
-    assert [learning_rate(settings, p) for p in (0, 0.5, 1)] == pytest.approx([0.2, 0.1, 0], abs=1e-12)
-    assert learning_rate(Training(learning_rate=0.2, schedule="constant"), 0.7) == 0.2
+@pytest.mark.parametrize("labels", [torch.zeros(0), torch.zeros(3), torch.ones(3)])
+def test_without_both_classes_every_patient_weighs_one(labels: torch.Tensor) -> None:
+    assert patient_weights(labels, Training(class_weight="balanced")).tolist() == [1] * len(labels)
 
 
 def test_balanced_weights_give_both_classes_half() -> None:

@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from fedescc.client.imaging.headers.header import DicomRow, read_header
 from fedescc.client.imaging.headers.multiframe import frame_rows
-from fedescc.client.imaging.volumes.pixels import stored_values
+from fedescc.client.imaging.volumes.pixels import _decoder, stored_values
 from fedescc.client.imaging.volumes.reasons import series_warnings
 from fedescc.common.errors import Refusal
 
@@ -259,7 +259,8 @@ PLUGINS = {
 def test_each_syntax_has_exactly_the_decoders_that_we_ship() -> None:
     for keyword, plugins in PLUGINS.items():
         uid = getattr(pydicom.uid, keyword)
-        assert set(get_decoder(uid).available_plugins) == plugins, keyword
+        assert set(_decoder(uid).available_plugins) == plugins, keyword
+        assert _decoder(uid) is get_decoder(uid)
     assert set().union(*PLUGINS.values()) == set(DISTRIBUTIONS)
     assert JPEGLosslessSV1 == "1.2.840.10008.1.2.4.70"
 

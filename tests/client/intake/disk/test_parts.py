@@ -159,6 +159,7 @@ def test_the_digest_depends_on_every_input(tmp_path: Path) -> None:
 
     first = digest()
     assert digest() == first
+    assert digest(changed_imaging(harmonisation="landmarks")) == first  # happens after the parts
     others = [
         digest(changed_imaging(tilt="correct")),
         digest(patient=("other", (), 70)),
