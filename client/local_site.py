@@ -14,12 +14,12 @@ from fedescc.client.site import ReleasePolicy
 from fedescc.client.state import SiteState
 from fedescc.common import wire
 from fedescc.common.arrays import load_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import read_fold
-from fedescc.common.fusion import fused_logits, split_models
 from fedescc.common.identity import model_digest
+from fedescc.common.network.fusion import fused_logits, split_models
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
 
@@ -110,7 +110,7 @@ class LocalSite:
         """
         from fedescc.client.learning.dataset import SiteTensors
         from fedescc.client.learning.personal import weights_here
-        from fedescc.common.model import LinearModel, build_model
+        from fedescc.common.network.model import LinearModel, build_model
 
         encoding = check_model(request.task["encoding"], Encoding, "the server's encoding")
         kind, columns = request.task.get("model"), len(encoding.columns)

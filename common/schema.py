@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass, replace
 
 from fedescc.common import wire
-from fedescc.common.harmonisation import LANDMARKS
-from fedescc.common.logistic import MAX_COLUMNS, TERM_LIMIT
 from fedescc.common.names import CODE, POOLED, SITE_NAME
-from fedescc.common.quantiles import BINS
-from fedescc.common.relevance import MAX_CANDIDATES, MAX_SCREENED
+from fedescc.common.statistics.logistic import MAX_COLUMNS, TERM_LIMIT
+from fedescc.common.statistics.relevance import MAX_CANDIDATES, MAX_SCREENED
+from fedescc.common.tabular.harmonisation import LANDMARKS
+from fedescc.common.tabular.quantiles import BINS
 from fedescc.common.wire import Number, Reply
 
 _MOST_PATIENTS = 10_000_000

@@ -27,7 +27,7 @@ from fedescc.common.protocol import (
     Rule,
     Variable,
 )
-from fedescc.common.shapley import MAX_PLAYERS
+from fedescc.common.statistics.shapley import MAX_PLAYERS
 from fedescc.common.yamlfile import Strict, parse_model, read_model
 
 REGIONS = ("tumour", "rim", "rest")  # of a scan, explained apart
@@ -50,7 +50,7 @@ class Model(Strict):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     encoder: Literal["cells", "resnet10", "resnet18", "resnet34", "densenet121"] = "cells"  # the others are MONAI's
     rim_mm: Annotated[float, Field(ge=0, le=30)] = 0.0  # > 0: the peritumoural rim is an input channel of its own
-    image_features: tuple[Name, ...] = ()  # named features of common/features.py that join the fusion
+    image_features: tuple[Name, ...] = ()  # named features of common/tabular/features.py that join the fusion
 
 
 class Split(Strict):
@@ -240,7 +240,7 @@ def _wrong_model(study: Study) -> list[str]:
 
 
 def _wrong_features(study: Study) -> list[str]:
-    from fedescc.common.features import NAMED_FEATURES, RADIOMIC_FEATURES
+    from fedescc.common.tabular.features import NAMED_FEATURES, RADIOMIC_FEATURES
 
     names, known = study.model.image_features, NAMED_FEATURES | RADIOMIC_FEATURES
     scans = study.imaging.time_points if study.imaging else ()
@@ -249,7 +249,7 @@ def _wrong_features(study: Study) -> list[str]:
     for name in names:
         needed = {"pre": {"pre"}, "post": {"post"}, "change": {"pre", "post"}}.get(name.rpartition("_")[2], set())
         if name not in known:
-            return [f"model.image_features: no feature named {name!r}; see common/features.py"]
+            return [f"model.image_features: no feature named {name!r}; see common/tabular/features.py"]
         if name in study.variables or names.count(name) > 1:
             return [f"model.image_features: {name!r} names two inputs"]
         if not needed <= set(scans):

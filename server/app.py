@@ -13,7 +13,7 @@ from fedescc.common.yamlfile import parse_model
 from fedescc.server.federate import Run
 from fedescc.server.fold import OnRound
 from fedescc.server.modes import Plan, read_mode
-from fedescc.server.rounds import ignore_record
+from fedescc.server.training.rounds import ignore_record
 
 
 def make_server_app(on_round: OnRound = ignore_record) -> ServerApp:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.common.covariate_sums import CovariateSums, categorical_columns, numeric_columns, quantile_columns
 from fedescc.common.errors import Refusal
-from fedescc.common.harmonisation import LANDMARKS, LandmarkSums
-from fedescc.common.moments import contradictory
-from fedescc.common.quantiles import BINS, Runs, runs_of
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariate_sums import CovariateSums, categorical_columns, numeric_columns, quantile_columns
+from fedescc.common.tabular.harmonisation import LANDMARKS, LandmarkSums
+from fedescc.common.tabular.moments import contradictory
+from fedescc.common.tabular.quantiles import BINS, Runs, runs_of
 from fedescc.common.wire import Sums
 
 Whole = NDArray[np.int64]

@@ -18,9 +18,9 @@ from fedescc.server.fold import FoldRun, OnRound
 from fedescc.server.fold_results import assemble, fold_folder, read_fold_results
 from fedescc.server.modes import Plan, folds_of, has_dates
 from fedescc.server.results import read_json, write_json
-from fedescc.server.rounds import ignore_record
 from fedescc.server.run_folder import FOLDS, RESULTS, claim, make_folder
 from fedescc.server.statistics import collect_statistics
+from fedescc.server.training.rounds import ignore_record
 
 _SITES = "sites.json"
 

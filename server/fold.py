@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any
 from flwr.serverapp import Grid
 
 from fedescc.common.arrays import parameter_layout, save_safetensors, split_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
 from fedescc.common.fold import Fold, Loso
-from fedescc.common.model import build_model
-from fedescc.common.roc import fine_logit_edges
+from fedescc.common.network.model import build_model
+from fedescc.common.statistics.roc import fine_logit_edges
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Request, installed_version
-from fedescc.server.checkpoint import Checkpoints
-from fedescc.server.evaluation import DEFAULT_THRESHOLD, Evaluation, Evaluator, evaluate_all
+from fedescc.server.evaluation.evaluate import DEFAULT_THRESHOLD, Evaluation, Evaluator, evaluate_all
+from fedescc.server.evaluation.explanation import explain
+from fedescc.server.evaluation.fold_comparators import NETWORK, FoldComparators, fit_comparators
 from fedescc.server.exchange import Roster
-from fedescc.server.explanation import explain
-from fedescc.server.fold_comparators import NETWORK, FoldComparators, fit_comparators
 from fedescc.server.modes import Plan, fold_name
-from fedescc.server.pretraining import PretrainingRecord, pretrain
-from fedescc.server.progress import RoundRecord, Trained
 from fedescc.server.results import final_entry, round_entry
-from fedescc.server.rounds import Rounds
 from fedescc.server.run_folder import MODEL
-from fedescc.server.start import Start, start_of, weights_digest
 from fedescc.server.statistics import Statistics, collect_statistics
 from fedescc.server.strategies import ServerState, Weights
+from fedescc.server.training.checkpoint import Checkpoints
+from fedescc.server.training.pretraining import PretrainingRecord, pretrain
+from fedescc.server.training.progress import RoundRecord, Trained
+from fedescc.server.training.rounds import Rounds
+from fedescc.server.training.start import Start, start_of, weights_digest
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,8 +6,8 @@ from typing import Any
 
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import Fold
+from fedescc.server.evaluation.pooling import pool_explanations, pool_finals
 from fedescc.server.modes import Plan, fold_name
-from fedescc.server.pooling import pool_explanations, pool_finals
 from fedescc.server.results import read_json
 from fedescc.server.run_folder import FOLDS, MODEL, RESULTS
 

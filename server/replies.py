@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.common.errors import Refusal
-from fedescc.common.metrics import EvaluationSums
-from fedescc.common.recalibration import RecalibrationTerms
-from fedescc.common.roc import ClassHistogram, Estimate
-from fedescc.common.shapley import ShapleySums
+from fedescc.common.statistics.metrics import EvaluationSums
+from fedescc.common.statistics.recalibration import RecalibrationTerms
+from fedescc.common.statistics.roc import ClassHistogram, Estimate
+from fedescc.common.statistics.shapley import ShapleySums
 from fedescc.common.wire import Reply, Sums
 
 NOT_RELEASED = "not-released"

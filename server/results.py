@@ -8,11 +8,11 @@ from typing import Any
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
 from fedescc.common.names import POOLED
-from fedescc.common.roc import roc_curve_from_histogram
+from fedescc.common.statistics.roc import roc_curve_from_histogram
 from fedescc.common.sums import add_up
-from fedescc.server.evaluation import Evaluation, pooled_auc
+from fedescc.server.evaluation.evaluate import Evaluation, pooled_auc
 from fedescc.server.replies import SplitShare
-from fedescc.server.rounds import RoundRecord
+from fedescc.server.training.rounds import RoundRecord
 
 
 def round_entry(record: RoundRecord, validation_after: dict[str, SplitShare]) -> dict[str, Any]:

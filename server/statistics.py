@@ -6,15 +6,15 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from fedescc.common import wire
-from fedescc.common.covariate_sums import CovariateSums, asked_features
-from fedescc.common.covariates import Encoding
 from fedescc.common.federation import Federation
 from fedescc.common.study import Study
 from fedescc.common.sums import add_up
+from fedescc.common.tabular.covariate_sums import CovariateSums, asked_features
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Reply, Request
 from fedescc.server.covariate_replies import covariate_sums
 from fedescc.server.exchange import Attendance, Roster, exchange
-from fedescc.server.rounds import require_quorum
+from fedescc.server.training.rounds import require_quorum
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def cohort(
     study: Annotated[str, typer.Option(help="Study file, or a shipped study's name.")] = "escc-pcr",
 ) -> None:
     """Write a synthetic cohort: per site dicom/, clinical.csv and site.yaml."""
-    from fedescc.simulations.cohort import write_cohort
+    from fedescc.simulations.patients.cohort import write_cohort
 
     numbers = _sizes(sizes, sites, patients)
     with progress("writing synthetic DICOM", sum(numbers)) as advance:
@@ -83,8 +83,8 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     else:
         federation = read_federation(_text(config), str(config), overrides)
     from fedescc.server.modes import read_mode
-    from fedescc.simulations.comparison import read_comparators
-    from fedescc.simulations.engines import require_engine
+    from fedescc.simulations.comparison.fold_comparison import read_comparators
+    from fedescc.simulations.engines.engine import require_engine
     from fedescc.simulations.simulate import Simulation, simulate
     from fedescc.simulations.summary import print_summary
 
@@ -117,7 +117,7 @@ app.command()(scenarios)
 
 def _sizes(sizes: str | None, sites: int, patients: int) -> tuple[int, ...]:
     """Patients of every synthetic hospital, as listed or by their number and mean."""
-    from fedescc.simulations.cohort import site_sizes
+    from fedescc.simulations.patients.cohort import site_sizes
 
     if sizes is None:
         return tuple(site_sizes(sites, patients))

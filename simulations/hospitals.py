@@ -19,7 +19,7 @@ from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
 from fedescc.common.study import Study
 from fedescc.common.wire import Request
-from fedescc.simulations.engines import SiteSource
+from fedescc.simulations.engines.engine import SiteSource
 
 
 @dataclass

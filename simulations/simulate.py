@@ -14,17 +14,22 @@ from fedescc.common.federation import Federation, require_fit
 from fedescc.common.study import Study
 from fedescc.server.app import make_server_app
 from fedescc.server.modes import ON_THE_WIRE, Mode, Plan
-from fedescc.server.progress import RoundRecord
 from fedescc.server.report.page import write_report
 from fedescc.server.results import read_json, read_results, write_json
 from fedescc.server.run_folder import RESULTS, discard, make_folder
-from fedescc.simulations.cohort import held_out, site_sizes, write_cohort
-from fedescc.simulations.comparison import IN_SIMULATION, FoldComparison, pool_comparators, read_comparators
-from fedescc.simulations.engines import require_engine, run_engine
-from fedescc.simulations.finished import feature_columns, finished_folds, scorers
-from fedescc.simulations.ground_truth import synthetic_test_entry, training_truth
+from fedescc.server.training.progress import RoundRecord
+from fedescc.simulations.comparison.finished import feature_columns, finished_folds, scorers
+from fedescc.simulations.comparison.fold_comparison import (
+    IN_SIMULATION,
+    FoldComparison,
+    pool_comparators,
+    read_comparators,
+)
+from fedescc.simulations.comparison.ground_truth import synthetic_test_entry, training_truth
+from fedescc.simulations.engines.engine import require_engine, run_engine
 from fedescc.simulations.hospitals import Hospitals, open_hospitals
-from fedescc.simulations.tensor_path import PhantomSet, phantom_set
+from fedescc.simulations.patients.cohort import held_out, site_sizes, write_cohort
+from fedescc.simulations.patients.tensor_path import PhantomSet, phantom_set
 
 ABOUT = "cohort.json"
 _SYNTHETIC_NOTE = "synthetic patients: the study's minimum counts are lifted, since there is nobody to protect"
@@ -45,13 +50,13 @@ class Simulation:
         cohort: folder of sites; None writes a synthetic cohort into ``out``.
         sizes: patients of every synthetic site.
         test_patients: size of the extra synthetic test set; 0 for none.
-        comparators: models beside the federation's own, see `fedescc.simulations.comparison`; None is the study's
-            own choice.
+        comparators: models beside the federation's own, see `fedescc.simulations.comparison.fold_comparison`; None is
+            the study's own choice.
         shuffle: answer in a random order of this seed instead of the sites' order.
         mode: how patients are divided, see `fedescc.server.modes`.
         folds: of ``kfold``.
         warm_start: a local safetensors file that the weights start from.
-        engine: where the sites run, see `fedescc.simulations.engines`.
+        engine: where the sites run, see `fedescc.simulations.engines.engine`.
         fresh: discard what ``out`` holds of any run; a synthetic cohort and what intake prepared stay.
 
     """

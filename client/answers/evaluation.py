@@ -16,7 +16,7 @@ from fedescc.client.site import BELOW_MINIMUM
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
 from fedescc.common.identity import MAX_DECLARED, fold_key, look_digest, model_digest
-from fedescc.common.newton import MAX_EVALUATIONS
+from fedescc.common.statistics.newton import MAX_EVALUATIONS
 from fedescc.common.wire import Reply, Request
 
 
@@ -77,7 +77,7 @@ def recalibration(site: LocalSite, request: Request) -> Reply:
 def explanation(site: LocalSite, request: Request) -> Reply:
     """Sums of Shapley values over the test patients; players of too few patients stay out."""
     from fedescc.client.learning.explain import explain
-    from fedescc.common.shapley import summarise
+    from fedescc.common.statistics.shapley import summarise
 
     _require_opened(site, request)
     cohort = site.view(request)

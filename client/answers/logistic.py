@@ -14,12 +14,12 @@ from fedescc.client.cohort import SiteCohort, SplitName
 from fedescc.client.learning.evaluate import may_release
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import BELOW_MINIMUM, ReleasePolicy
-from fedescc.common.columns import CategoricalColumns
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.identity import MAX_DECLARED, fold_key, inputs_digest, model_digest
-from fedescc.common.logistic import MAX_COLUMNS, MAX_QUESTIONS, terms
-from fedescc.common.roc import Floats
+from fedescc.common.statistics.logistic import MAX_COLUMNS, MAX_QUESTIONS, terms
+from fedescc.common.statistics.roc import Floats
+from fedescc.common.tabular.columns import CategoricalColumns
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
 

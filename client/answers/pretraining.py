@@ -7,10 +7,10 @@ would, less what other replies say, tell how few lack a scan or validate. The nu
 from fedescc.client.answers.training import TOO_FEW
 from fedescc.client.local_site import LocalSite
 from fedescc.common.arrays import load_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
 from fedescc.common.identity import received_weights
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
 
@@ -24,7 +24,7 @@ def pretrain(site: LocalSite, request: Request) -> Reply:
 
     """
     from fedescc.client.learning.pretrain import Scans, pretrain_round
-    from fedescc.common.pretext import build_pretext
+    from fedescc.common.network.pretext import build_pretext
 
     federation = check_model(request.task["federation"], Federation, "the server's settings")
     model = build_pretext(site.study, seed=0)  # every weight is overwritten next

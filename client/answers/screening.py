@@ -7,11 +7,11 @@ from fedescc.client.learning.evaluate import may_release
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import BELOW_MINIMUM
 from fedescc.common.errors import Refusal
-from fedescc.common.features import NAMED_FEATURES, RADIOMIC_FEATURES
-from fedescc.common.moments import STEPS
 from fedescc.common.protocol import NumericVariable
-from fedescc.common.relevance import MAX_CANDIDATES, MAX_SCREENED, class_moments, products
+from fedescc.common.statistics.relevance import MAX_CANDIDATES, MAX_SCREENED, class_moments, products
 from fedescc.common.study import Study
+from fedescc.common.tabular.features import NAMED_FEATURES, RADIOMIC_FEATURES
+from fedescc.common.tabular.moments import STEPS
 from fedescc.common.wire import Reply, Request
 
 

@@ -5,12 +5,12 @@ from fedescc.client.intake.eligibility import INCLUDED
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import BELOW_MINIMUM
 from fedescc.common import wire
-from fedescc.common.covariate_sums import asked_features, categorical_columns, numeric_columns, quantile_columns
 from fedescc.common.imaging import Imaging
-from fedescc.common.levels import count_levels, governed_levels
-from fedescc.common.moments import Rows, hide_small, moment_table, present_values
-from fedescc.common.quantiles import count_bins, merge_bins
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariate_sums import asked_features, categorical_columns, numeric_columns, quantile_columns
+from fedescc.common.tabular.levels import count_levels, governed_levels
+from fedescc.common.tabular.moments import Rows, hide_small, moment_table, present_values
+from fedescc.common.tabular.quantiles import count_bins, merge_bins
 from fedescc.common.wire import Reply, Request
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fedescc.client.features.bed import SOFT_HU, Bed, Bools, Floats, cut_bed
 from fedescc.client.features.blood import blood_hu
-from fedescc.common.features import NAMED_MEASURES
 from fedescc.common.imaging import Grid
+from fedescc.common.tabular.features import NAMED_MEASURES
 
 _PLAIN_HU = 40.0  # soft tissue and blood before contrast medium
 _FAT_FLOOR_HU = -155.0  # next to the clipped end lie lung and air

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.features.measures import measure_scan
-from fedescc.common.features import NAMED_MEASURES
 from fedescc.common.imaging import Imaging
+from fedescc.common.tabular.features import NAMED_MEASURES
 
 Columns = dict[str, NDArray[np.float64]]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from fedescc.client.features.named import Columns
 from fedescc.client.features.radiomics import Tissue, cut_tissue, mirp_version, radiomic_values
 from fedescc.client.pool import run_all
-from fedescc.common.features import RADIOMIC_MEASURES
 from fedescc.common.imaging import Imaging
+from fedescc.common.tabular.features import RADIOMIC_MEASURES
 
 # Patients whose tissue is in memory at a time; each lot starts its processes anew, which takes seconds.
 _LOT = 256

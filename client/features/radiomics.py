@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fedescc.client.features.bed import SOFT_HU, Bools, spacing_of
 from fedescc.client.features.measures import windowed_hu
 from fedescc.common.errors import Refusal
-from fedescc.common.features import RADIOMIC_MEASURES
 from fedescc.common.imaging import Grid
+from fedescc.common.tabular.features import RADIOMIC_MEASURES
 
 if TYPE_CHECKING:
     from mirp._features.base_feature import Feature

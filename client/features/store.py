@@ -20,10 +20,10 @@ from fedescc.client.features.radiomic_columns import radiomic_columns
 from fedescc.client.features.radiomics import mirp_version
 from fedescc.common.console import OpenProgress, progress
 from fedescc.common.errors import Refusal
-from fedescc.common.features import NAMED_FEATURES, RADIOMIC_FEATURES
 from fedescc.common.files import write_atomically
 from fedescc.common.imaging import Imaging
 from fedescc.common.protocol import NumericVariable
+from fedescc.common.tabular.features import NAMED_FEATURES, RADIOMIC_FEATURES
 
 _FORMAT = 1  # one more whenever a measure changes within a version
 _IN_MEMORY = 16  # families of cohorts; a simulation has several sites in one process
@@ -58,7 +58,7 @@ def with_features(
 
     Args:
         cohort: with images, unless ``names`` is empty.
-        names: out of ``NAMED_FEATURES`` and ``RADIOMIC_FEATURES`` (common/features.py).
+        names: out of ``NAMED_FEATURES`` and ``RADIOMIC_FEATURES`` (common/tabular/features.py).
         imaging: the study's; says which time points there are, the grid and the window.
         folder: where the measured values are kept, for the owner's eyes only; None keeps them in memory.
         opened: opens the display of progress.
@@ -83,7 +83,7 @@ def _check(cohort: SiteCohort, names: Collection[str]) -> None:
     known = NAMED_FEATURES | RADIOMIC_FEATURES
     for name in names:
         if name not in known:
-            raise Refusal("unknown-feature", f"no image feature is named {name!r}", "see common/features.py")
+            raise Refusal("unknown-feature", f"no image feature is named {name!r}", "see common/tabular/features.py")
         if name in cohort.categorical or name in cohort.numeric:
             raise Refusal("feature-is-covariate", f"{name!r} is a variable of the study too", "rename the variable")
     if names and (cohort.images is None or cohort.rois is None):

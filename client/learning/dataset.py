@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fedescc.client.cohort import SiteCohort
 from fedescc.client.learning.harmonise import Maps, maps_for
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
+from fedescc.common.tabular.covariates import Encoding
 
 _INFINITY = 0x7C00  # its bits in float16
 

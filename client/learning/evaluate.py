@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.site import BELOW_MINIMUM, ReleasePolicy
-from fedescc.common.metrics import evaluation_sums
-from fedescc.common.recalibration import recalibrate, recalibration_terms
-from fedescc.common.roc import Estimate, auc, delong_variance, logit_interval, probability, score_histogram
+from fedescc.common.statistics.metrics import evaluation_sums
+from fedescc.common.statistics.recalibration import recalibrate, recalibration_terms
+from fedescc.common.statistics.roc import Estimate, auc, delong_variance, logit_interval, probability, score_histogram
 from fedescc.common.wire import Number
 
 NOT_RELEASED = "histogram-not-released"

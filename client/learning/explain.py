@@ -23,12 +23,12 @@ from torch import Tensor
 from fedescc.client.learning.dataset import Batch, SiteTensors
 from fedescc.client.learning.predict import batches
 from fedescc.client.learning.train import choose_device
-from fedescc.common.covariates import Encoding
 from fedescc.common.imaging import Grid
-from fedescc.common.model import LinearModel, PairedCNN
+from fedescc.common.network.model import LinearModel, PairedCNN
 from fedescc.common.players import covariate_groups, player_names
-from fedescc.common.shapley import coalition_masks, shapley_values
+from fedescc.common.statistics.shapley import coalition_masks, shapley_values
 from fedescc.common.study import REGIONS, Study
+from fedescc.common.tabular.covariates import Encoding
 
 BASELINE_HU = -100.0  # mediastinal fat
 RIM_MM = 6.0

@@ -1,4 +1,7 @@
-"""The landmarks of scans, and scans brought to the federation's scale by them; see `fedescc.common.harmonisation`."""
+"""The landmarks of scans, and scans brought to the federation's scale by them.
+
+See `fedescc.common.tabular.harmonisation`.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
 from fedescc.common.errors import Refusal
-from fedescc.common.harmonisation import (
+from fedescc.common.imaging import Imaging
+from fedescc.common.tabular.harmonisation import (
     LANDMARK_STEPS,
     LANDMARKS,
     ZONES_HU,
@@ -16,7 +20,6 @@ from fedescc.common.harmonisation import (
     Window,
     in_window,
 )
-from fedescc.common.imaging import Imaging
 
 # Of a grid of 48³ voxels it is 221: fewer are an edge, not a tissue.
 _LEAST_SHARE = 0.002

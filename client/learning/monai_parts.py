@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.common.monai_import import torch_jit_unmentioned
+from fedescc.common.network.monai_import import torch_jit_unmentioned
 
 
 @cache

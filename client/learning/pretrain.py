@@ -16,11 +16,11 @@ from fedescc.client.learning.precision import Precision
 from fedescc.client.learning.schedule import Turn
 from fedescc.client.learning.train import TrainResult, choose_device
 from fedescc.common.arrays import flatten_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation, Training
 from fedescc.common.imaging import Grid
-from fedescc.common.pretext import Pretext, scan_targets
+from fedescc.common.network.pretext import Pretext, scan_targets
+from fedescc.common.tabular.covariates import Encoding
 
 HIDDEN_BLOCKS = 3  # of a scan, each a quarter to a half of the grid along every axis: about a seventh of it in all
 FILL = 0.35  # soft tissue in a mediastinal window

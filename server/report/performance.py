@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fedescc.common.metrics import METRIC_KEYS
+from fedescc.common.statistics.metrics import METRIC_KEYS
 from fedescc.server.report import svg
 from fedescc.server.report.charts import Row, Series, interval_chart, roc_chart
 from fedescc.server.report.document import Metrics, Results

@@ -17,10 +17,10 @@ from fedescc.common.strategy import (
     Strategy,
     TrimmedMean,
 )
-from fedescc.server.aggregate import Fold, Gather
-from fedescc.server.spill import Rule, Spill
 from fedescc.server.strategies import adaptive, averaging, robust, scaffold
 from fedescc.server.strategies.state import Gathered, ServerState, Weights
+from fedescc.server.training.aggregate import Fold, Gather
+from fedescc.server.training.spill import Rule, Spill
 
 
 def _weights(state: ServerState) -> Weights:

@@ -6,8 +6,8 @@ Every site counts once, whatever its number of patients, as in the papers: a wei
 import numpy as np
 
 from fedescc.common.strategy import Krum, MultiKrum, TrimmedMean
-from fedescc.server.aggregate import Floats, Update
-from fedescc.server.spill import Rows
+from fedescc.server.training.aggregate import Floats, Update
+from fedescc.server.training.spill import Rows
 
 FEWEST = 3  # of two updates the median is their mean, and none can be left out at either end
 

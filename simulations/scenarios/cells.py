@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.errors import Refusal
-from fedescc.common.roc import auc, delong_variance
+from fedescc.common.statistics.roc import auc, delong_variance
 from fedescc.server.app import make_server_app
 from fedescc.server.results import read_json, read_results, write_json
-from fedescc.simulations.engines import SiteSource, run_engine
-from fedescc.simulations.fitted import read_fitted
+from fedescc.simulations.comparison.fitted import read_fitted
+from fedescc.simulations.engines.engine import SiteSource, run_engine
 from fedescc.simulations.scenarios.patients import ScenarioCohorts, load_cohorts
 from fedescc.simulations.scenarios.settings import Cell, Sweep
 

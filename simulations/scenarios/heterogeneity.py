@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fedescc.common.errors import Refusal
-from fedescc.simulations.scanners import Scanner, scanner
+from fedescc.simulations.patients.scanners import Scanner, scanner
 
 _RATE_SHIFT = 1.6  # log odds
 _TINY_SHARE = 0.2  # of the mean number of patients

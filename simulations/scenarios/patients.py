@@ -21,14 +21,14 @@ from fedescc.common.files import write_atomically
 from fedescc.common.imaging import Imaging
 from fedescc.common.study import Study
 from fedescc.common.wire import installed_version
-from fedescc.simulations.comparators import pool_cohorts
-from fedescc.simulations.outcome import draw_outcome
-from fedescc.simulations.phantom import phantom_case
-from fedescc.simulations.scanners import TEST_SITE, Scanner, site_letter
+from fedescc.simulations.comparison.comparators import pool_cohorts
+from fedescc.simulations.engines.workers import worker_pool
+from fedescc.simulations.patients.outcome import draw_outcome
+from fedescc.simulations.patients.phantom import phantom_case
+from fedescc.simulations.patients.scanners import TEST_SITE, Scanner, site_letter
+from fedescc.simulations.patients.tensor_path import phantom_cohort, phantom_tensors
 from fedescc.simulations.scenarios.heterogeneity import Hospital, hospitals
 from fedescc.simulations.scenarios.settings import Sweep
-from fedescc.simulations.tensor_path import phantom_cohort, phantom_tensors
-from fedescc.simulations.workers import worker_pool
 
 _BLOCK = 1_000_000  # patient numbers of one hospital
 _TRAINING_SITE = 0  # of the generator: every hospital's patients come from one population

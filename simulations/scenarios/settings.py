@@ -11,7 +11,7 @@ from fedescc.common.federation import Federation
 from fedescc.common.strategy import STRATEGIES
 from fedescc.common.study import Study
 from fedescc.common.wire import installed_version
-from fedescc.simulations.cohort import require_simulated
+from fedescc.simulations.patients.cohort import require_simulated
 from fedescc.simulations.scenarios.chosen import cell_federation
 from fedescc.simulations.scenarios.heterogeneity import hospitals
 

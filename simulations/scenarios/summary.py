@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from fedescc.common.roc import paired_delong
+from fedescc.common.statistics.roc import paired_delong
 from fedescc.common.wire import installed_version
 from fedescc.simulations.scenarios.cells import Record
 from fedescc.simulations.scenarios.chosen import CHOSEN, TRAINING

@@ -7,13 +7,13 @@ from fedescc.common.console import log, progress
 from fedescc.common.files import write_atomically
 from fedescc.server.results import write_json
 from fedescc.server.run_folder import make_folder
+from fedescc.simulations.engines.workers import worker_pool
 from fedescc.simulations.scenarios.cells import Record, kept_record, run_cell
 from fedescc.simulations.scenarios.markdown import as_markdown
 from fedescc.simulations.scenarios.page import as_page
 from fedescc.simulations.scenarios.patients import missing_patients, render_missing
 from fedescc.simulations.scenarios.settings import Cell, Sweep, check_sweep
 from fedescc.simulations.scenarios.summary import summarise
-from fedescc.simulations.workers import worker_pool
 
 
 def run_sweep(sweep: Sweep) -> dict[str, Any]:

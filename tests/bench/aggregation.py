@@ -61,8 +61,8 @@ def speed() -> dict[str, list[float]]:
     """GB/s of each way by processor time, so that other work on the machine matters less."""
     import numpy as np
 
-    from fedescc.common.fixedpoint import encode_fixed
-    from fedescc.server.aggregate import Fold
+    from fedescc.common.statistics.fixedpoint import encode_fixed
+    from fedescc.server.training.aggregate import Fold
 
     update = np.random.default_rng(0).standard_normal(SIZE, dtype=np.float32) * np.float32(1e-2)
     fold, total, mean = Fold(SIZE, 1000), np.zeros(SIZE, np.int64), np.zeros(SIZE)

@@ -14,9 +14,9 @@ from typing import Any
 
 from fedescc.client.features.measures import measure_scan
 from fedescc.client.features.radiomics import cut_tissue, radiomic_values
-from fedescc.common.features import NAMED_MEASURES, RADIOMIC_MEASURES
 from fedescc.common.study import read_study
-from fedescc.simulations.tensor_path import phantom_set
+from fedescc.common.tabular.features import NAMED_MEASURES, RADIOMIC_MEASURES
+from fedescc.simulations.patients.tensor_path import phantom_set
 
 PATIENTS = 12
 FAMILIES = ("stat_", "morph_", "cm_", "rlm_", "szm_")

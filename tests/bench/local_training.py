@@ -22,7 +22,7 @@ from fedescc.client.learning.plan import batch_plan
 from fedescc.client.learning.schedule import Turn
 from fedescc.client.learning.train import choose_device, train_round
 from fedescc.common.federation import Training
-from fedescc.common.model import build_model
+from fedescc.common.network.model import build_model
 from fedescc.common.study import read_study
 
 PATIENTS, CLINICAL, REPEATS = 48, 30, 15

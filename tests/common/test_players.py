@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fedescc.common.features import NAMED_FEATURES, RADIOMIC_FEATURES
 from fedescc.common.players import covariate_groups, player_names
 from fedescc.common.study import FEATURE_GROUP, Study, read_study
+from fedescc.common.tabular.features import NAMED_FEATURES, RADIOMIC_FEATURES
 
 REGIONS = ("pre_tumour", "pre_rim", "pre_rest", "post_tumour", "post_rim", "post_rest")
 

@@ -9,9 +9,9 @@ from statsmodels.discrete.discrete_model import Logit
 
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.arrays import load_safetensors
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
-from fedescc.common.metrics import METRIC_KEYS
+from fedescc.common.statistics.metrics import METRIC_KEYS
+from fedescc.common.tabular.covariates import Encoding
 
 
 def pooled_scores(toy, split="test"):

@@ -19,7 +19,7 @@ STUDY = "escc-pcr"
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fedescc.simulations.cohort import write_cohort
+    from fedescc.simulations.patients.cohort import write_cohort
 
     out = tmp_path_factory.mktemp("killed") / "cohort"
     write_cohort(out, [12], 4, read_study(STUDY), workers=2)

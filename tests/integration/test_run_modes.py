@@ -11,10 +11,10 @@ from fedescc.client.folds import divide
 from fedescc.client.site import ReleasePolicy
 from fedescc.common import wire
 from fedescc.common.arrays import load_safetensors
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import KFold, Loso, Temporal
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.yamlfile import parse_model
 from fedescc.server.report.page import write_report
 

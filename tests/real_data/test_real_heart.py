@@ -13,15 +13,15 @@ from fedescc.client.cohort import SiteCohort
 from fedescc.client.intake.intake import load_cohort
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import SiteFile, read_site
-from fedescc.common.covariates import Encoding, column_sums
-from fedescc.common.logistic import Penalty
+from fedescc.common.statistics.logistic import Penalty
 from fedescc.common.study import read_study
 from fedescc.common.sums import add_up
-from fedescc.server.comparators import fit_comparator
-from fedescc.server.evaluation import Evaluator, evaluate
+from fedescc.common.tabular.covariates import Encoding, column_sums
+from fedescc.server.evaluation.comparators import fit_comparator
+from fedescc.server.evaluation.evaluate import Evaluator, evaluate
+from fedescc.server.evaluation.logistic import PENALTIES, Regression
 from fedescc.server.exchange import Roster
-from fedescc.server.logistic import PENALTIES, Regression
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 pytestmark = pytest.mark.real_data
 

@@ -15,7 +15,7 @@ from fedescc.client.imaging.headers.index import MaskFile, index_folder
 from fedescc.client.imaging.masks.regions import place, read_regions
 from fedescc.client.imaging.volumes.series import group_series
 from fedescc.client.imaging.volumes.volume import open_volume
-from fedescc.common.features import RADIOMIC_MEASURES
+from fedescc.common.tabular.features import RADIOMIC_MEASURES
 
 pytestmark = pytest.mark.real_data
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from fedescc.common.covariates import Encoding
 from fedescc.common.study import read_study
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.server.fold_results import fold_files
 from fedescc.server.results import read_json
 from fedescc.simulations.cli import shipped_federation

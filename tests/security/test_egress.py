@@ -16,7 +16,7 @@ from fedescc.common import wire
 from fedescc.common.errors import Refusal
 from fedescc.common.schema import ALLOWED
 from fedescc.common.wire import Reply, Request, pack_request, unpack_reply
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 WEIGHTS = np.zeros(4, np.float32)
 MINIMUM = 5

@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 from fedescc.common.errors import Refusal
 from fedescc.common.wire import Reply, Request, pack_reply
 from fedescc.server.exchange import Roster, exchange
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 
 class SilentGrid(LocalGrid):

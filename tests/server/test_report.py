@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from results_factory import HIDDEN, LOST, PATIENTS, sample_results
 
 from fedescc.common.errors import Refusal
-from fedescc.common.metrics import METRIC_KEYS
+from fedescc.common.statistics.metrics import METRIC_KEYS
 from fedescc.server.report.formats import decimal, duration, interval, player_label, ranges, sentence, shortened, whole
 from fedescc.server.report.markup import el, text
 from fedescc.server.report.page import render, write_report

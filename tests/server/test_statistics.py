@@ -10,9 +10,9 @@ from fedescc.client import app
 from fedescc.client.answers.statistics import covariate_values
 from fedescc.common import wire
 from fedescc.common.arrays import load_safetensors
-from fedescc.common.covariates import read_encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import read_encoding
 from fedescc.common.wire import pack_reply
 from fedescc.server.covariate_replies import covariate_sums
 

@@ -14,8 +14,8 @@ from fedescc.common.federation import Federation
 from fedescc.common.study import Study
 from fedescc.common.yamlfile import parse_model
 from fedescc.server.results import read_results
-from fedescc.simulations import comparison
 from fedescc.simulations import simulate as simulate_module
+from fedescc.simulations.comparison import fold_comparison as comparison
 from fedescc.simulations.simulate import Simulation, simulate
 
 TRAINING = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 0, "class_weight": "none"}

@@ -12,7 +12,7 @@ from table_sites import write_site
 from toy_federation import STUDY
 
 from fedescc.common.federation import Federation
-from fedescc.common.metrics import METRIC_KEYS
+from fedescc.common.statistics.metrics import METRIC_KEYS
 from fedescc.common.study import read_study
 from fedescc.simulations.cli import shipped_federation
 

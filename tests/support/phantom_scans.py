@@ -10,8 +10,8 @@ import numpy as np
 from fedescc.client.imaging.headers.header import DicomRow
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
-from fedescc.simulations import phantom
-from fedescc.simulations.phantom import PhantomCase, Scan, phantom_case
+from fedescc.simulations.patients import phantom
+from fedescc.simulations.patients.phantom import PhantomCase, Scan, phantom_case
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 

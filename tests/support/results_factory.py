@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from fedescc.client.learning.evaluate import split_sums
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.federation import Federation
-from fedescc.common.metrics import evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.players import player_names
-from fedescc.common.recalibration import recalibrate
-from fedescc.common.roc import auc, delong_variance, logit_interval, probability
-from fedescc.common.shapley import ShapleySums
+from fedescc.common.statistics.metrics import evaluation_sums, metrics_record, suppressed_record
+from fedescc.common.statistics.recalibration import recalibrate
+from fedescc.common.statistics.roc import auc, delong_variance, logit_interval, probability
+from fedescc.common.statistics.shapley import ShapleySums
 from fedescc.common.study import Study, read_study
 from fedescc.common.wire import installed_version
-from fedescc.server.evaluation import Evaluation, pooled_auc
+from fedescc.server.evaluation.evaluate import Evaluation, pooled_auc
+from fedescc.server.evaluation.explanation import player_entries
 from fedescc.server.exchange import Attendance
-from fedescc.server.explanation import player_entries
 from fedescc.server.federate import privacy_entry
 from fedescc.server.replies import SplitShare, split_share
 from fedescc.server.results import final_entry, round_entry
-from fedescc.server.rounds import RoundRecord
+from fedescc.server.training.rounds import RoundRecord
 
 PATIENTS = {"beijing": 64, "chengdu": 48, "henan-cancer": 71, "shantou": 39, "wuhan": 14}
 HIDDEN = "wuhan"  # too few patients of one class
@@ -84,7 +84,7 @@ def make_scores(rng: np.random.Generator, patients: dict[str, int], *, skill: fl
 
 
 def make_evaluation(scores: Scores) -> Evaluation:
-    """The final evaluation, as `fedescc.server.evaluation.evaluate` leaves it."""
+    """The final evaluation, as `fedescc.server.evaluation.evaluate.evaluate` leaves it."""
     shares = {site: make_share(y, logit, THRESHOLD) for site, (y, logit) in scores.items()}
     released = [site for site, share in shares.items() if share.sums is not None]
     sites = {

@@ -9,8 +9,8 @@ from flwr.clientapp import ClientApp
 from fedescc.common.federation import Federation
 from fedescc.common.wire import Reply, Request, pack_reply, unpack_request
 from fedescc.server.exchange import Roster
-from fedescc.server.rounds import Rounds
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.server.training.rounds import Rounds
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 STUDY = "study"
 START = np.array([4.0, -4.0, 1.0], np.float32)

@@ -4,10 +4,10 @@ import numpy as np
 
 from fedescc.client.app import make_client_app
 from fedescc.client.local_site import LocalSite
-from fedescc.common.covariates import Encoding, column_sums
-from fedescc.server.evaluation import Evaluator
+from fedescc.common.tabular.covariates import Encoding, column_sums
+from fedescc.server.evaluation.evaluate import Evaluator
 from fedescc.server.exchange import Roster
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 TASK = {"run": "r1"}
 

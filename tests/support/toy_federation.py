@@ -15,7 +15,7 @@ from fedescc.common.study import Study
 from fedescc.common.yamlfile import parse_model
 from fedescc.server.app import make_server_app
 from fedescc.server.results import read_results
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 STUDY = """
 format: 1

@@ -13,11 +13,11 @@ from fedescc.client.imaging.headers.index import index_folder
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.series import group_series
 from fedescc.client.imaging.volumes.volume import MemoryVolume, open_volume
-from fedescc.simulations.anatomy import draw_anatomy, draw_visits
-from fedescc.simulations.outcome import draw_outcome
-from fedescc.simulations.phantom import AXIAL, Scan
-from fedescc.simulations.render import Grid, Pose, render
-from fedescc.simulations.scanners import scanner
+from fedescc.simulations.patients.anatomy import draw_anatomy, draw_visits
+from fedescc.simulations.patients.outcome import draw_outcome
+from fedescc.simulations.patients.phantom import AXIAL, Scan
+from fedescc.simulations.patients.render import Grid, Pose, render
+from fedescc.simulations.patients.scanners import scanner
 
 Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fedescc.common.covariates import Encoding
 from fedescc.common.study import read_study
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.server.fold_results import fold_files
 from fedescc.server.results import read_json
 from fedescc.simulations.cli import shipped_federation
-from fedescc.simulations.comparators import pool_cohorts
+from fedescc.simulations.comparison.comparators import pool_cohorts
+from fedescc.simulations.comparison.logistic_baselines import fit_logistic
 from fedescc.simulations.hospitals import open_hospitals
-from fedescc.simulations.logistic_baselines import fit_logistic
 from fedescc.simulations.simulate import Simulation, simulate
 
 REPOSITORY = Path(__file__).resolve().parents[2]

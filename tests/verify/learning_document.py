@@ -11,7 +11,7 @@ from fedescc.server.report.charts import Row, interval_chart
 from fedescc.server.report.markup import Html, el, section
 from fedescc.server.report.page import document_page
 from fedescc.server.report.svg import Frame, look
-from fedescc.simulations.outcome import IMAGE_LATENTS
+from fedescc.simulations.patients.outcome import IMAGE_LATENTS
 
 Measured = dict[str, Any]
 

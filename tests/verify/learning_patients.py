@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from fedescc.client.features.store import with_features
 from fedescc.common.console import progress
-from fedescc.common.features import NAMED_FEATURES
 from fedescc.common.study import Study
-from fedescc.simulations.cohort import held_out
-from fedescc.simulations.outcome import draw_outcome
-from fedescc.simulations.scanners import TEST_SITE, site_letter
-from fedescc.simulations.tensor_path import PhantomSet, latent_table, phantom_cohort, phantom_set
+from fedescc.common.tabular.features import NAMED_FEATURES
+from fedescc.simulations.patients.cohort import held_out
+from fedescc.simulations.patients.outcome import draw_outcome
+from fedescc.simulations.patients.scanners import TEST_SITE, site_letter
+from fedescc.simulations.patients.tensor_path import PhantomSet, latent_table, phantom_cohort, phantom_set
 
 SIZES = (120, 70, 50, 35, 25)
 TEST_PATIENTS = 2000

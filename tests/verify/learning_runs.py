@@ -10,13 +10,13 @@ from learning_patients import SIZES, TestPatients, of_site, test_patients
 from numpy.typing import NDArray
 
 from fedescc.common.federation import Federation
-from fedescc.common.roc import auc
+from fedescc.common.statistics.roc import auc
 from fedescc.common.study import Study, read_study
 from fedescc.simulations.cli import shipped_federation
-from fedescc.simulations.finished import finished_folds, scorers
-from fedescc.simulations.ground_truth import synthetic_test_entry, training_truth
+from fedescc.simulations.comparison.finished import finished_folds, scorers
+from fedescc.simulations.comparison.ground_truth import synthetic_test_entry, training_truth
 from fedescc.simulations.hospitals import open_hospitals
-from fedescc.simulations.outcome import IMAGE_LATENTS, LATENTS
+from fedescc.simulations.patients.outcome import IMAGE_LATENTS, LATENTS
 from fedescc.simulations.simulate import Simulation, simulate
 
 ON_THE_WIRE = ("clinical", "features_clinical", "fusion")

@@ -27,7 +27,7 @@ from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Roi
-from fedescc.simulations.phantom import phantom_case
+from fedescc.simulations.patients.phantom import phantom_case
 
 SEED = 2026
 SITES, PATIENTS = 10, 6

@@ -83,8 +83,8 @@ def test_the_stricter_limit_holds(toy, own, effective):
 def train_like(site, **task):
     """A request with the weights and encoding of a whole model."""
     from fedescc.common.arrays import flatten_parameters
-    from fedescc.common.covariates import Encoding, column_sums
-    from fedescc.common.model import build_model
+    from fedescc.common.network.model import build_model
+    from fedescc.common.tabular.covariates import Encoding, column_sums
 
     rows = site.cohort.rows("train")
     encoding = Encoding.from_sums(site.study, column_sums(site.study, site.cohort.numeric, rows))

@@ -8,11 +8,11 @@ import pytest
 from fedescc.client.answers.dispatch import answer
 from fedescc.client.local_site import LocalSite
 from fedescc.common import wire
-from fedescc.common.columns import NumericColumn
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.identity import MAX_DECLARED, look_digest
-from fedescc.common.newton import MAX_EVALUATIONS
+from fedescc.common.statistics.newton import MAX_EVALUATIONS
+from fedescc.common.tabular.columns import NumericColumn
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Request
 
 ENCODING = Encoding(covariates=(NumericColumn(name="age", group="age", mean=50, sd=10),)).model_dump(mode="json")

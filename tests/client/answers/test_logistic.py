@@ -14,14 +14,14 @@ from fedescc.client.local_site import LocalSite
 from fedescc.client.site import ReleasePolicy
 from fedescc.common import wire
 from fedescc.common.arrays import flatten_parameters
-from fedescc.common.columns import CategoricalColumns, NumericColumn
-from fedescc.common.covariates import Encoding, column_sums
 from fedescc.common.errors import Refusal
-from fedescc.common.fusion import join_models
 from fedescc.common.identity import MAX_DECLARED
-from fedescc.common.logistic import MAX_QUESTIONS, terms
-from fedescc.common.model import build_model
-from fedescc.common.relevance import class_moments
+from fedescc.common.network.fusion import join_models
+from fedescc.common.network.model import build_model
+from fedescc.common.statistics.logistic import MAX_QUESTIONS, terms
+from fedescc.common.statistics.relevance import class_moments
+from fedescc.common.tabular.columns import CategoricalColumns, NumericColumn
+from fedescc.common.tabular.covariates import Encoding, column_sums
 from fedescc.common.wire import Request
 
 ENCODING = Encoding(

@@ -12,12 +12,12 @@ from fedescc.client.answers.dispatch import answer
 from fedescc.client.egress import release
 from fedescc.common import wire
 from fedescc.common.arrays import flatten_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
-from fedescc.common.pretext import build_pretext
+from fedescc.common.network.pretext import build_pretext
+from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Reply, Request
-from fedescc.simulations.local_grid import LocalGrid, run_in_process
+from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
 
 ROUNDS = 3
 

@@ -9,11 +9,11 @@ from fedescc.client.answers.dispatch import answer
 from fedescc.client.answers.statistics import covariate_values, landmark_values
 from fedescc.client.local_site import LocalSite
 from fedescc.common import wire
-from fedescc.common.covariates import column_sums
 from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Grid, Imaging
 from fedescc.common.schema import check_reply
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import column_sums
 from fedescc.common.wire import Request
 from fedescc.server.covariate_replies import covariate_sums
 
@@ -145,8 +145,8 @@ def test_landmarks_leave_as_sums_over_enough_scans_or_not_at_all(site):
 
 def test_a_harmonised_study_goes_from_landmarks_to_scans_on_one_scale(site):
     from fedescc.common.arrays import flatten_parameters
-    from fedescc.common.covariates import Encoding
-    from fedescc.common.model import build_model
+    from fedescc.common.network.model import build_model
+    from fedescc.common.tabular.covariates import Encoding
 
     document = site.study.model_dump(mode="json") | {"prediction_time": "second_ct"}
     document["model"] = {"kind": "paired_cnn", "widths": [4], "embedding": 2, "hidden": 0}

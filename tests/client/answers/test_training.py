@@ -10,13 +10,13 @@ from fedescc.client.answers.dispatch import answer
 from fedescc.client.local_site import LocalSite
 from fedescc.common import wire
 from fedescc.common.arrays import flatten_parameters
-from fedescc.common.covariates import Encoding, column_sums
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
-from fedescc.common.metrics import evaluation_sums
-from fedescc.common.model import build_model
-from fedescc.common.roc import probability
+from fedescc.common.network.model import build_model
 from fedescc.common.schema import check_reply
+from fedescc.common.statistics.metrics import evaluation_sums
+from fedescc.common.statistics.roc import probability
+from fedescc.common.tabular.covariates import Encoding, column_sums
 from fedescc.common.wire import Reply, Request
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 0}

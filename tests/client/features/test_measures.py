@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 from fedescc.client.features.measures import measure_scan
-from fedescc.common.features import NAMED_MEASURES
 from fedescc.common.imaging import Grid
+from fedescc.common.tabular.features import NAMED_MEASURES
 
 FLAT = Grid(size_zyx=(24, 44, 44), spacing_zyx_mm=(2.5, 1.2, 1.2), window_hu=(-160, 340))
 WIDE = Grid(size_zyx=(40, 40, 40), spacing_zyx_mm=(1.5, 1.5, 1.5), window_hu=(-1000, 1000))

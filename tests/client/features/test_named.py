@@ -8,7 +8,7 @@ from bed_scans import GRID, ball_scene, cohort, imaging
 
 from fedescc.client.features.measures import measure_scan
 from fedescc.client.features.named import Columns, named_columns
-from fedescc.common.features import NAMED_FEATURES, NAMED_MEASURES
+from fedescc.common.tabular.features import NAMED_FEATURES, NAMED_MEASURES
 
 
 def columns(patients, *time_points: str) -> Columns:

@@ -8,7 +8,7 @@ from fedescc.client.features import radiomic_columns as module
 from fedescc.client.features.named import Columns
 from fedescc.client.features.radiomic_columns import measure_pair, radiomic_columns
 from fedescc.client.features.radiomics import cut_tissue, radiomic_values
-from fedescc.common.features import RADIOMIC_FEATURES, RADIOMIC_MEASURES
+from fedescc.common.tabular.features import RADIOMIC_FEATURES, RADIOMIC_MEASURES
 
 
 def columns(patients, *time_points: str) -> Columns:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from fedescc.client.features import radiomics
 from fedescc.client.features.radiomics import BIN_HU, Tissue, cut_tissue, mirp_version, radiomic_values
 from fedescc.common.errors import Refusal
-from fedescc.common.features import RADIOMIC_MEASURES
 from fedescc.common.imaging import Grid
+from fedescc.common.tabular.features import RADIOMIC_MEASURES
 
 
 def values(tissue: Tissue | None) -> dict[str, float]:

@@ -19,7 +19,7 @@ from fedescc.client.features import radiomics, store
 from fedescc.client.features.named import named_columns
 from fedescc.client.features.store import with_features
 from fedescc.common.errors import Refusal
-from fedescc.common.features import NAMED_FEATURES
+from fedescc.common.tabular.features import NAMED_FEATURES
 
 NAMES = ("tumour_volume_change", "tumour_hu_post")
 

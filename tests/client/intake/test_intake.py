@@ -553,7 +553,7 @@ def test_a_clinical_study_needs_no_images(hospital: Hospital) -> None:
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fedescc.simulations.cohort import write_cohort
+    from fedescc.simulations.patients.cohort import write_cohort
 
     out = tmp_path_factory.mktemp("synthetic") / "cohort"
     write_cohort(out, [6, 2], 3, ESCC, workers=1)

@@ -29,8 +29,8 @@ Edit = Callable[[Path], None]
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One synthetic patient: structure sets of tumour and tumour bed beside the two CTs."""
-    from fedescc.simulations.dicom_writer import write_ct, write_rtstruct
-    from fedescc.simulations.phantom import phantom_case
+    from fedescc.simulations.patients.dicom_writer import write_ct, write_rtstruct
+    from fedescc.simulations.patients.phantom import phantom_case
 
     out, case = tmp_path_factory.mktemp("hospital"), phantom_case(3, 0, 0)
     for number, day in enumerate(("before", "later")):

@@ -7,8 +7,8 @@ import pytest
 
 from fedescc.client.cohort import SiteCohort
 from fedescc.client.learning.dataset import SiteTensors
-from fedescc.common.covariates import Encoding, column_sums
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding, column_sums
 
 SIZE = 16
 

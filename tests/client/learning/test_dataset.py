@@ -9,9 +9,9 @@ import torch
 
 from fedescc.client.cohort import SiteCohort
 from fedescc.client.learning.dataset import SiteTensors
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding
 
 MakeCohort = Callable[..., SiteCohort]
 MakeEncoding = Callable[[Study, SiteCohort], Encoding]

@@ -13,7 +13,7 @@ from fedescc.client.learning.evaluate import (
     split_sums,
 )
 from fedescc.client.site import ReleasePolicy
-from fedescc.common.roc import probability
+from fedescc.common.statistics.roc import probability
 
 RNG = np.random.default_rng(4)
 Y = (RNG.random(80) < 0.4).astype(np.int8)

@@ -14,9 +14,9 @@ from fedescc.client.cohort import SiteCohort
 from fedescc.client.learning.dataset import SiteTensors
 from fedescc.client.learning.explain import BASELINE_HU, RIM_MM, explain
 from fedescc.client.learning.predict import predict_logits
-from fedescc.common.covariates import Encoding
-from fedescc.common.model import build_model
+from fedescc.common.network.model import build_model
 from fedescc.common.study import Analysis, Study
+from fedescc.common.tabular.covariates import Encoding
 
 MakeTensors = Callable[..., SiteTensors]
 MakeEncoding = Callable[[Study, SiteCohort], Encoding]

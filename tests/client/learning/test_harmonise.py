@@ -19,10 +19,10 @@ from fedescc.client.learning.harmonise import (
     maps_for,
     scan_landmarks,
 )
-from fedescc.common.covariates import Encoding, column_sums
 from fedescc.common.errors import Refusal
-from fedescc.common.harmonisation import Harmonisation
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding, column_sums
+from fedescc.common.tabular.harmonisation import Harmonisation
 
 WINDOW = (-160.0, 340.0)
 SIZE = 24

@@ -9,7 +9,7 @@ import torch
 
 from fedescc.client.learning.dataset import SiteTensors
 from fedescc.client.learning.predict import predict_logits
-from fedescc.common.model import build_model
+from fedescc.common.network.model import build_model
 from fedescc.common.study import Study
 
 MakeTensors = Callable[..., SiteTensors]

@@ -11,12 +11,12 @@ from fedescc.client.cohort import SiteCohort
 from fedescc.client.learning.dataset import SiteTensors
 from fedescc.client.learning.pretrain import FILL, Scans, hide, pretrain_round
 from fedescc.common.arrays import flatten_parameters, load_parameters
-from fedescc.common.covariates import Encoding
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
-from fedescc.common.harmonisation import Harmonisation
-from fedescc.common.pretext import build_pretext
+from fedescc.common.network.pretext import build_pretext
 from fedescc.common.study import Study
+from fedescc.common.tabular.covariates import Encoding
+from fedescc.common.tabular.harmonisation import Harmonisation
 
 MakeCohort = Callable[..., SiteCohort]
 NOTHING = Encoding(covariates=())

@@ -32,7 +32,7 @@ def test_after_the_warm_up_the_cosine_spans_what_is_left() -> None:
 
 
 def test_the_schedule_is_monais_with_the_warm_up_one_step_earlier() -> None:
-    from fedescc.common.monai_import import torch_jit_unmentioned
+    from fedescc.common.network.monai_import import torch_jit_unmentioned
 
     with torch_jit_unmentioned():
         from monai.optimizers.lr_scheduler import WarmupCosineSchedule

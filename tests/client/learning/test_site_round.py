@@ -19,7 +19,7 @@ from fedescc.client.state import SiteState
 from fedescc.common.arrays import flatten_parameters, load_parameters
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
-from fedescc.common.model import LinearModel, build_model
+from fedescc.common.network.model import LinearModel, build_model
 from fedescc.common.study import Study
 from fedescc.common.wire import Request
 

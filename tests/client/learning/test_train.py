@@ -22,7 +22,7 @@ from fedescc.client.learning.train import TrainResult, train_round
 from fedescc.common.arrays import flatten_parameters, load_parameters
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Training
-from fedescc.common.model import build_model
+from fedescc.common.network.model import build_model
 from fedescc.common.study import Study
 
 MakeTensors = Callable[..., SiteTensors]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedescc.common.errors import Refusal
-from fedescc.simulations.outcome import draw_outcome
-from fedescc.simulations.scanners import scanner
+from fedescc.simulations.patients.outcome import draw_outcome
+from fedescc.simulations.patients.scanners import scanner
 from fedescc.simulations.scenarios.heterogeneity import HETEROGENEITIES, hospitals
 
 

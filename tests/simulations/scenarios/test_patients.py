@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fedescc.common.errors import Refusal
-from fedescc.simulations.outcome import draw_outcome
-from fedescc.simulations.phantom import phantom_case
-from fedescc.simulations.scanners import scanner
+from fedescc.simulations.patients.outcome import draw_outcome
+from fedescc.simulations.patients.phantom import phantom_case
+from fedescc.simulations.patients.scanners import scanner
+from fedescc.simulations.patients.tensor_path import phantom_set
 from fedescc.simulations.scenarios.heterogeneity import HETEROGENEITIES
 from fedescc.simulations.scenarios.patients import _split, load_cohorts, missing_patients, render_missing
-from fedescc.simulations.tensor_path import phantom_set
 
 
 @pytest.fixture(scope="module")

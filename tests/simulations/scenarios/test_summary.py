@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedescc.common.roc import paired_delong
+from fedescc.common.statistics.roc import paired_delong
 from fedescc.simulations.scenarios.cells import areas, rounds_to_settle
 from fedescc.simulations.scenarios.markdown import as_markdown, cell, marked
 from fedescc.simulations.scenarios.page import as_page

@@ -8,7 +8,7 @@ from fedescc.client.imaging.quality.enhancement import enhancement_of, measure_e
 from fedescc.client.imaging.quality.tissue import sample_scan
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
-from fedescc.simulations.phantom import phantom_case
+from fedescc.simulations.patients.phantom import phantom_case
 
 PLAIN = 40.0
 

@@ -11,7 +11,7 @@ from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Quality
-from fedescc.simulations.phantom import phantom_case
+from fedescc.simulations.patients.phantom import phantom_case
 
 LIMITS = Quality()
 REFUSED = set(LIMITS.refuse)

@@ -7,7 +7,7 @@ from phantom_scans import part_of, volume, volume_of, with_hu
 from fedescc.client.imaging.quality.hu_scale import HuScale, measure_scale
 from fedescc.client.imaging.quality.tissue import sample_scan
 from fedescc.client.imaging.volumes.volume import MemoryVolume
-from fedescc.simulations.phantom import phantom_case
+from fedescc.simulations.patients.phantom import phantom_case
 
 
 @pytest.fixture(scope="module", params=range(5), ids="abcde")

@@ -1,0 +1,1 @@
+"""The shared network: encoders, fusion, and what it may start from."""

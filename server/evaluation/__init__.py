@@ -1,0 +1,1 @@
+"""Thresholds, the one look at the test set, comparators and explanation."""

@@ -1,0 +1,1 @@
+"""The rounds: from the sites' updates to the next weights."""

@@ -1,0 +1,1 @@
+"""Synthetic patients, from their latent causes to DICOM and tensors."""
