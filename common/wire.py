@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -32,6 +32,7 @@ EXPLANATION = "evaluate.explanation"
 _FLOAT_BYTES = 4
 _LONGEST_REASONS = 10_000
 
+R = TypeVar("R", ArrayRecord, ConfigRecord, MetricRecord)
 Number = int | float | list[int] | list[float]
 Sums = dict[str, Number]
 
@@ -81,10 +82,10 @@ def unpack_request(records: RecordDict) -> Request:
 
     """
     try:
-        task = records.config_records["task"]
+        task = _record(records, "task", ConfigRecord)
         if task["version"] != installed_version():
             raise Refusal("version-mismatch", "the server runs another fedescc version", "install the same version")
-        weights = _unpack_array(records.array_records["weights"]) if "weights" in records else None
+        weights = _unpack_array(_record(records, "weights", ArrayRecord)) if "weights" in records else None
         return Request(str(task["study"]), json.loads(str(task["task"])), weights)
     except (KeyError, ValueError, TypeError) as error:
         raise Refusal("malformed-message", "a request does not follow the wire format", "check the server") from error
@@ -109,11 +110,11 @@ def unpack_reply(records: RecordDict, size: int | None = None) -> Reply:
 
     """
     try:
-        site = records.config_records["site"]
+        site = _record(records, "site", ConfigRecord)
         if site["version"] != installed_version():
             raise Refusal("version-mismatch", "a site runs another fedescc version", "install the same version there")
-        delta = _unpack_array(records.array_records["delta"], size) if "delta" in records else None
-        sums: Sums = dict(records.metric_records["sums"])
+        delta = _unpack_array(_record(records, "delta", ArrayRecord), size) if "delta" in records else None
+        sums: Sums = dict(_record(records, "sums", MetricRecord))
         text = str(site["reasons"])
         if len(text) > _LONGEST_REASONS:
             raise Refusal("malformed-message", "a reply's reasons are too long", "check the site")
@@ -121,6 +122,14 @@ def unpack_reply(records: RecordDict, size: int | None = None) -> Reply:
         return Reply(str(site["site"]), str(site["study"]), sums, delta, reasons)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Refusal("malformed-message", "a reply does not follow the wire format", "check the site") from error
+
+
+def _record(records: RecordDict, key: str, kind: type[R]) -> R:
+    """One record. Not by the typed views: they bind records into a cycle, and megabytes wait for the collector."""
+    record = records[key]
+    if not isinstance(record, kind):
+        raise TypeError(key)
+    return record
 
 
 def _pack_array(values: NDArray[np.float32]) -> ArrayRecord:

@@ -1,5 +1,8 @@
 """Requests and replies survive Flower's records unchanged, and anything malformed is refused in one line."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -34,6 +37,32 @@ def test_reply_round_trip():
     assert back.reasons == {"auc": "one-class"}
     assert back.delta is not None
     assert back.delta.tobytes() == WEIGHTS.tobytes()
+
+
+def test_what_was_read_is_freed_at_once():
+    """Flower's typed views tie records into a cycle, so that megabytes would wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        for pack, unpack in (
+            (lambda: pack_request(Request("abc", {}, WEIGHTS)), unpack_request),
+            (lambda: pack_reply(Reply("site-a", "abc", {"n": 1}, WEIGHTS)), unpack_reply),
+        ):
+            records = pack()
+            unpack(records)
+            watched = weakref.ref(records)
+            del records
+            assert watched() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("key", ["site", "sums"])
+def test_a_record_of_another_kind_is_malformed(key):
+    records = pack_reply(Reply("site-a", "abc", {"n": 1}))
+    records[key] = ArrayRecord({"flat": Array(WEIGHTS)})
+    with pytest.raises(Refusal, match="malformed-message"):
+        unpack_reply(records)
 
 
 def test_weights_travel_as_one_array():
