@@ -8,12 +8,13 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedescc.common.errors import Refusal
-from fedescc.common.fold import excused
+from fedescc.common.fold import HELD_OUT, excused
 from fedescc.common.names import CODE
 from fedescc.common.schema import check_reply
-from fedescc.common.wire import Reply, Request, pack_request, unpack_reply
+from fedescc.common.wire import EXPLANATION, RECALIBRATION, TEST, Reply, Request, pack_request, unpack_reply
 
 _POLL_SECONDS = 0.05
+_OF_TEST_PATIENTS = frozenset({TEST, RECALIBRATION, EXPLANATION})
 
 Accept = Callable[[Reply], None]
 
@@ -96,7 +97,7 @@ def _take(
     node = reply.metadata.src_node_id
     if reply.has_error():
         code = _error_code(reply.error.reason)
-        if excused(code, roster.names.get(node), request.task):
+        if _is_excused(code, roster.names.get(node), message_type, request):
             attendance.excused.append(roster.name(node))
             attendance.invited -= 1
         else:
@@ -115,6 +116,12 @@ def _take(
         attendance.refused[roster.name(node)] = "malformed-message"
     else:
         attendance.accepted.append(content.site)
+
+
+def _is_excused(code: str, site: str | None, message_type: str, request: Request) -> bool:
+    """Whether a site keeps to the fold; one that will not train because it is not held out is lost, not excused."""
+    fits = (code == HELD_OUT) != (message_type in _OF_TEST_PATIENTS)
+    return fits and excused(code, site, request.task)
 
 
 def _error_code(reason: str | None) -> str:

@@ -91,7 +91,7 @@ class Run:
             "mode": self.plan.mode,
             "folds": self.plan.folds if self.plan.mode == "kfold" else None,
             "comparators": sorted(self.plan.comparators),
-            "warm_start": None if warm is None else _sha256(warm),
+            "warm_start": None if warm is None else file_digest(warm),
             "patients": self.plan.cohort,
         }
 
@@ -163,7 +163,13 @@ def privacy_entry(study: Study) -> dict[str, Any]:
     }
 
 
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file that the weights start from.
+
+    Raises:
+        Refusal: ``unreadable-weights``.
+
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

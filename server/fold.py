@@ -26,10 +26,11 @@ from fedescc.server.results import final_entry, round_entry
 from fedescc.server.run_folder import MODEL
 from fedescc.server.statistics import Statistics, collect_statistics
 from fedescc.server.strategies import ServerState, Weights
+from fedescc.server.strategies.algorithm import algorithm_of
 from fedescc.server.training.checkpoint import Checkpoints
 from fedescc.server.training.pretraining import PretrainingRecord, pretrain
 from fedescc.server.training.progress import RoundRecord, Trained
-from fedescc.server.training.rounds import Rounds
+from fedescc.server.training.rounds import Rounds, require_fewest
 from fedescc.server.training.start import Start, start_of, weights_digest
 
 if TYPE_CHECKING:
@@ -119,8 +120,12 @@ class FoldRun:
         return {**self.task, "federation": settings, "encoding": statistics.encoding.model_dump(mode="json")}
 
     def _statistics(self) -> Statistics:
-        """What the sites say before training; they must have the patients that they had in earlier folds."""
+        """What the sites say before training.
+
+        They must be as many as the strategy needs, and have the patients that they had in earlier folds.
+        """
         found = collect_statistics(self.grid, self.roster, self.study, self.federation, self.task)
+        require_fewest(algorithm_of(self.federation.strategy), found.attendance, "statistics")
         for site, entry in found.flow.items():
             before = self.known_flow.get(site, entry)
             if any(entry[key] != before[key] for key in ("included", "excluded")):
@@ -170,7 +175,8 @@ class FoldRun:
         self, statistics: Statistics, start: Start, trained: Trained, evaluator: Evaluator, evaluation: Evaluation
     ) -> dict[str, Any]:
         records = trained.progress.records
-        last = trained.validation or evaluation.validation
+        kept_last = trained.kept.round == trained.progress.state.round
+        last = trained.validation or (evaluation.validation if kept_last else {})
         after = [record.validation for record in records[1:]] + [last]
         refused = [statistics.attendance.refused, *(record.attendance.refused for record in records)]
         refused += [trained.refused, *evaluator.refused.values()]

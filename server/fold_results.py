@@ -12,7 +12,10 @@ from fedescc.server.results import read_json
 from fedescc.server.run_folder import FOLDS, MODEL, RESULTS
 
 _OF_FOLDS_ALONE = frozenset({"fold", "held_out", "place", "task", "comparator_models"})
-_OF_A_FOLD = ("fold", "held_out", "rounds", "final", "comparators", "kept_round", "sites_lost")
+_OF_A_FOLD = (
+    "fold", "held_out", "rounds", "final", "comparators", "kept_round", "sites_lost",
+    "selection", "pretraining", "warm_start", "personalisation",
+)  # fmt: skip
 
 Document = dict[str, Any]
 

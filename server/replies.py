@@ -1,6 +1,7 @@
 """Replies as typed values, checked while the exchange still runs: a bad one counts against its own site alone."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fedescc.common.wire import Reply, Sums
 NOT_RELEASED = "not-released"
 
 _SUMS = tuple(EvaluationSums.__dataclass_fields__)
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def split_share(sums: Sums, reasons: dict[str, str], bins: int, prefix: str = ""
     """A split's share out of a reply; keys start with ``prefix``.
 
     Raises:
-        Refusal: sums that contradict each other, or a histogram of another number of bins.
+        Refusal: sums or estimates that contradict each other, or a histogram of another number of bins.
 
     """
     own = {key.removeprefix(prefix): value for key, value in sums.items() if key.startswith(prefix)}
@@ -58,6 +60,8 @@ def split_share(sums: Sums, reasons: dict[str, str], bins: int, prefix: str = ""
         raise _malformed("a histogram does not hold the patients it should")
     keys = ("auc", "auc_low", "auc_high", "calibration_intercept", "calibration_slope")
     estimates = {key: float(value) for key in keys if isinstance(value := own.get(key), int | float)}
+    if not _ascend(estimates):
+        raise _malformed("an AUC lies outside its interval")
     return SplitShare(complete, histogram, estimates, own_reasons)
 
 
@@ -77,7 +81,7 @@ def recalibration_share(reply: Reply) -> dict[str, RecalibrationTerms] | None:
     """Terms of both recalibration models, or None where the site keeps them.
 
     Raises:
-        Refusal: incomplete terms.
+        Refusal: incomplete terms, or terms that no patients can have.
 
     """
     if "n" not in reply.sums:
@@ -123,13 +127,29 @@ def _agree(histogram: ClassHistogram, sums: EvaluationSums) -> bool:
     return (positives, positives + negatives) == (sums.n_pos, sums.n)
 
 
+def _ascend(estimates: dict[str, float]) -> bool:
+    """Whether the AUC lies within its interval, as far as both are there."""
+    found = [estimates[key] for key in ("auc_low", "auc", "auc_high") if key in estimates]
+    return all(here <= above + _ROUNDING for here, above in pairwise(found))
+
+
 def _terms(sums: Sums, model: str, size: int) -> RecalibrationTerms:
     n, n_pos = sums.get("n"), sums.get("n_pos")
     if type(n) is not int or type(n_pos) is not int:
         raise _malformed("recalibration terms lack their patients")
     loss = float(_vector(sums, f"{model}_loss", 1)[0])
     hessian = _vector(sums, f"{model}_hessian", size * size).reshape(size, size)
+    if not 0 <= n_pos <= n or loss < 0 or not _curved(hessian):
+        raise _malformed("recalibration terms are not those of patients")
     return RecalibrationTerms(n, n_pos, loss, _vector(sums, f"{model}_gradient", size), hessian)
+
+
+def _curved(hessian: NDArray[np.float64]) -> bool:
+    """Whether a Hessian of one or two coefficients is that of a convex loss."""
+    diagonal = np.diag(hessian)
+    bound = np.sqrt(np.outer(diagonal.clip(0), diagonal.clip(0))) * (1 + _ROUNDING)
+    symmetric = np.abs(hessian - hessian.T) <= _ROUNDING * bound
+    return bool((diagonal >= 0).all() and (np.abs(hessian) <= bound).all() and symmetric.all())
 
 
 def _vector(sums: Sums, key: str, length: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation, require_fit
 from fedescc.common.study import Study
 from fedescc.server.app import make_server_app
+from fedescc.server.federate import file_digest
 from fedescc.server.modes import ON_THE_WIRE, Mode, Plan
 from fedescc.server.report.page import write_report
 from fedescc.server.results import read_json, read_results, write_json
@@ -37,6 +39,7 @@ _FOLDS_NOTE = (
     "the folds' models estimate how well a model trained in this way does; the study's model is that of the fixed split"
 )
 _EXTRA = "synthetic_test.json"
+_UNFINISHED = "cohort-unfinished"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     start = time.perf_counter()
     require_engine(simulation.engine)
     require_fit(simulation.federation, simulation.study.model.kind)
+    if simulation.warm_start is not None:
+        file_digest(simulation.warm_start)  # a file that cannot be read is refused before CTs are prepared
     make_folder(simulation.out)
     if simulation.fresh:
         discard(simulation.out)
@@ -131,9 +136,15 @@ def _synthetic_cohort(simulation: Simulation) -> Path:
     if _was_written_for(simulation, _about(folder)):
         log(f"synthetic cohort: reusing {folder}")
         return folder
+    if folder.exists():
+        what, todo = f"{folder} is not the synthetic cohort asked for", "give another --out, or delete it"
+        raise Refusal("other-cohort", what, todo)
+    unfinished = simulation.out / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was stopped
     with progress("writing synthetic DICOM", sum(simulation.sizes)) as advance:
         seed = simulation.federation.seed
-        write_cohort(folder, simulation.sizes, seed, simulation.study, os.cpu_count() or 1, advance)
+        write_cohort(unfinished, simulation.sizes, seed, simulation.study, os.cpu_count() or 1, advance)
+    unfinished.rename(folder)
     return folder
 
 

@@ -28,6 +28,9 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
     console.print(table)
     for name, code in results["comparators_unavailable"].items():
         console.print(Text(f"not available: {_label(name)} ({code})"))
+    for fold in results["folds"]:
+        if "failed" in fold:
+            console.print(Text(f"failed: {fold['fold']} ({fold['failed']})", style="bold"))
     for site in results["sites_lost"]:
         console.print(Text(f"lost: {site}", style="bold"))
     console.print(Text(f"report: {out / 'report.html'}"), soft_wrap=True)

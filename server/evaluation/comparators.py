@@ -150,7 +150,8 @@ def fuse(name: str, models: Mapping[str, Evaluator]) -> Comparator:
 
     """
     if not 2 <= len(models) <= MAX_FUSED:
-        raise Refusal("too-many-models", f"a fusion of {len(models)} models", f"fuse 2 to {MAX_FUSED}")
+        code = "too-few-models" if len(models) < 2 else "too-many-models"
+        raise Refusal(code, f"a fusion of {len(models)} models", f"fuse 2 to {MAX_FUSED}")
     first = next(iter(models.values()))
     joined = join_models([model.request() for model in models.values()])
     model = replace(first, task=joined.task, weights=joined.weights, refused={})

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
 from fedescc.common.identity import MAX_DECLARED, look_digest
-from fedescc.common.statistics.metrics import metrics_record, suppressed_record
+from fedescc.common.statistics.metrics import EvaluationSums, metrics_record, suppressed_record
 from fedescc.common.statistics.newton import NewtonFit
-from fedescc.common.statistics.recalibration import IN_THE_LARGE, SLOPE_MODEL, newton_step
+from fedescc.common.statistics.recalibration import IN_THE_LARGE, SLOPE_MODEL, RecalibrationTerms, newton_step
 from fedescc.common.statistics.roc import (
     ClassHistogram,
     Estimate,
@@ -259,7 +259,7 @@ def _pooled_metrics(evaluator: Evaluator, released: dict[str, SplitShare], thres
     if not parts:
         return suppressed_record(NOBODY_RELEASED, shown)
     area, interval = pooled_auc(released.values())
-    large, slope = _recalibrate(evaluator, list(released))
+    large, slope = _recalibrate(evaluator, {name: share.sums for name, share in released.items() if share.sums})
     return metrics_record(
         add_up(parts),
         threshold=shown,
@@ -270,17 +270,27 @@ def _pooled_metrics(evaluator: Evaluator, released: dict[str, SplitShare], thres
     )
 
 
-def _recalibrate(evaluator: Evaluator, contributors: list[str]) -> tuple[NewtonFit, NewtonFit]:
+def _recalibrate(evaluator: Evaluator, tested: Mapping[str, EvaluationSums]) -> tuple[NewtonFit, NewtonFit]:
     """Federated Newton: coefficients out, summed gradients and Hessians back, until both models end.
 
-    A site lost on the way would mix two cohorts, so both fits then end without an estimate.
+    A site lost on the way, or one with other patients than it was tested on, would mix two cohorts, so both fits then
+    end without an estimate.
     """
+
+    def read(reply: Reply) -> dict[str, RecalibrationTerms] | None:
+        share, sums = recalibration_share(reply), tested.get(reply.site)
+        if share is not None and sums is not None:
+            for terms in share.values():
+                if (terms.n, terms.n_pos) != (sums.n, sums.n_pos):
+                    raise Refusal("patients-changed", "terms of other patients than were tested", "check the site")
+        return share
+
     fits = {"large": IN_THE_LARGE, "slope": SLOPE_MODEL}
     while any(fit.outcome is None for fit in fits.values()):
         asked = {name: list(fit.coefficients) for name, fit in fits.items()}
-        replies, _ = evaluator.ask(wire.RECALIBRATION, recalibration_share, **asked)
+        replies, _ = evaluator.ask(wire.RECALIBRATION, read, **asked)
         shares = {name: share for name, share in replies.items() if share is not None}
-        if list(shares) != contributors:
+        if list(shares) != list(tested):
             return replace(fits["large"], outcome="contributors-changed"), replace(
                 fits["slope"], outcome="contributors-changed"
             )

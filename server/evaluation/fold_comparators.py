@@ -46,6 +46,7 @@ class FoldComparators:
                 "pooled": judged.pooled,
                 "sites": judged.sites,
                 **one.entry(),
+                **self._parts(one),
                 "refused_in_evaluation": one.evaluator.refused,
             }
         return found
@@ -57,13 +58,16 @@ class FoldComparators:
                 "coefficients": list(one.coefficients),
                 "penalty": one.penalty,
                 "encoding": None if one.encoding is None else one.encoding.model_dump(mode="json"),
-                "of": None if one.encoding is not None else [NETWORK, *self._regressions()],
+                "of": self._parts(one).get("of"),
             }
             for name, one in self.fitted.items()
         }
 
-    def _regressions(self) -> list[str]:
-        return [name for name in self.fitted if name != FUSION]
+    def _parts(self, comparator: Comparator) -> dict[str, list[str]]:
+        """The models that a fusion joins: a regression that could not be fitted is not among them."""
+        if comparator.encoding is not None:
+            return {}
+        return {"of": [NETWORK, *(name for name in self.fitted if name != FUSION)]}
 
 
 def fit_comparators(

@@ -37,6 +37,7 @@ class Regression:
         evaluator: reaches the sites; its task says what the columns are made from.
         columns: without the intercept.
         class_weights: of patients without and with the outcome.
+        balanced: whether these give both classes the same say, whichever sites take part.
         patients: sites that take part, and their patients; empty before the first answer.
         lost: sites that took no part, or not to the end, and why.
         attendance: of the last question, by the sites that still take part.
@@ -46,6 +47,7 @@ class Regression:
     evaluator: Evaluator
     columns: int
     class_weights: tuple[float, float] = (1.0, 1.0)
+    balanced: bool = False
     patients: dict[str, int] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     attendance: Attendance = field(default_factory=lambda: Attendance(0, 0))
@@ -85,14 +87,16 @@ class Regression:
 
         """
         self.class_weights = balanced_weights(self.terms((0.0,) * (self.columns + 1)))
+        self.balanced = True
 
     def fit(self, penalty: Penalty, fit: NewtonFit | None = None) -> NewtonFit:
         """Coefficients under one penalty, from zero or from where another fit ended.
 
-        A site lost on the way leaves another sum to minimise: the fit goes on from where it stands, without its anchor.
+        A site lost on the way leaves another sum to minimise: the fit goes on from where it stands, without its anchor,
+        and where classes are balanced with the weights of the patients who are left.
 
         Raises:
-            Refusal: as `terms`.
+            Refusal: as `terms`, or one class is left.
 
         """
         fit = NewtonFit(fit.coefficients) if fit else start(self.columns)
@@ -101,6 +105,9 @@ class Regression:
             total = self.terms(fit.coefficients)
             if sites not in (set(), set(self.patients)):
                 fit = NewtonFit(fit.coefficients, evaluations=fit.evaluations)
+                if self.balanced:
+                    self.class_weights = balanced_weights(total)
+                    continue
             fit = newton_step(total, fit, penalty)
         return fit
 

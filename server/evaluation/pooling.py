@@ -82,19 +82,25 @@ def _sums(record: Record) -> EvaluationSums:
 def _mean_auc(records: Sequence[Record]) -> tuple[Estimate[float], Estimate[Interval]]:
     area = _mean(records, "auc")
     known = [record for record in records if record["auc"] is not None]
-    if area.value is None or any(record["auc_ci95"] is None for record in known):
-        reason = area.reason or next(_reason(record, "auc_ci95") for record in known if record["auc_ci95"] is None)
+    variances = [_variance(record) for record in known]
+    reason = area.reason or next((found.reason for found in variances if found.value is None), None)
+    if reason is not None:
         return area, Estimate(None, reason)
     total = sum(record["n"] for record in known)
-    variance = math.fsum((record["n"] / total) ** 2 * _variance(record) for record in known)
+    pairs = zip(known, variances, strict=True)
+    variance = math.fsum((record["n"] / total) ** 2 * (found.value or 0.0) for record, found in pairs)
     return area, logit_interval(area, Estimate(variance))
 
 
-def _variance(record: Record) -> float:
-    """DeLong variance of an AUC out of its interval, which is symmetric on the logit scale."""
+def _variance(record: Record) -> Estimate[float]:
+    """DeLong variance of an AUC out of its interval, which is symmetric on the logit scale and never ends at 0 or 1."""
+    if record["auc_ci95"] is None:
+        return Estimate(None, _reason(record, "auc_ci95"))
     area, (low, high) = record["auc"], record["auc_ci95"]
+    if not 0 < low <= high < 1:
+        return Estimate(None, "auc-at-boundary")
     half = (math.log(high / (1 - high)) - math.log(low / (1 - low))) / 2
-    return float((half / Z95 * area * (1 - area)) ** 2)
+    return Estimate(float((half / Z95 * area * (1 - area)) ** 2))
 
 
 def _mean(records: Sequence[Record], key: str) -> Estimate[float]:

@@ -24,13 +24,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Row:
-    """A value with its interval."""
+    """A value with its interval; ``absent`` stands where there is none."""
 
     label: str
     look: Look
     value: float | None
     interval: tuple[float, float] | None = None
     strong: bool = False
+    absent: str = "not released"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ def interval_chart(name: str, title: str, description: str, rows: Sequence[Row],
     return svg.canvas(name, title, description, frame.bottom + 46, axis, chance, *drawn)
 
 
+def auc_figure(name: str, heading: str, caption: str, rows: Sequence[Row]) -> Html:
+    """`interval_chart` under its caption."""
+    spoken = ". ".join(f"{row.label}: {decimal(row.value)}" for row in rows)
+    return svg.figure(interval_chart(name, heading, spoken, rows), heading, caption)
+
+
 def bar_chart(name: str, title: str, description: str, bars: Sequence[Bar], unit: str) -> Html:
     """Horizontal bars, longest scale at 0, with a small marker for every site."""
     longest = max([1e-9, *(bar.value for bar in bars), *(value for bar in bars for _, value in bar.sites)])
@@ -120,7 +127,7 @@ def _interval_row(frame: Frame, place: int, row: Row) -> Html:
     whole = shortened(row.label, _NAME_LENGTH) != row.label
     parts = [el("g", el("title", row.label), name) if whole else name]
     if row.value is None:
-        return join([*parts, svg.label((svg.WIDTH, y + 4.5), "not released", "faint end")])
+        return join([*parts, svg.label((svg.WIDTH, y + 4.5), row.absent, "faint end")])
     if row.interval is not None:
         ends = frame.x(row.interval[0]), frame.x(row.interval[1])
         parts.append(svg.segment((ends[0], y), (ends[1], y), f"line {row.look.css}"))

@@ -2,17 +2,20 @@
 
 from collections import Counter
 
-from fedescc.server.report.document import Flow, Results
+from fedescc.server.report.document import Results
 from fedescc.server.report.formats import plural, sentence, whole, words
 from fedescc.server.report.markup import Child, Html, el, section
+from fedescc.server.report.parts import Flow
 from fedescc.server.report.tables import Footnotes, table
+
+_HIDDEN = {"included": "flow_included", "n_train": "n_train", "excluded": "flow_excluded"}  # their keys of suppression
 
 
 def cohort_section(results: Results) -> Html | None:
     """Flow diagram over all sites and a table by site; None without a flow."""
     if not results.flow:
         return None
-    return section("cohort", "Cohort", _diagram(results), _flow_table(results.flow))
+    return section("cohort", "Cohort", _diagram(results), _flow_table(results.flow, folds=bool(results.folds)))
 
 
 def _diagram(results: Results) -> Html:
@@ -23,7 +26,12 @@ def _diagram(results: Results) -> Html:
         side = _box("Excluded", excluded, _reasons(flows), css="box side")
         steps.append(el("li", _box("In the sites' tables", included + excluded), side))
     steps.append(el("li", _box("Included", included)))
-    steps.append(el("li", _box("Training", _total([flow.n_train for flow in flows])), _evaluated(results)))
+    if results.folds:
+        steps.append(
+            el("li", _box("Folds, each with its own training patients", len(results.folds)), _evaluated(results))
+        )
+    else:
+        steps.append(el("li", _box("Training", _total([flow.n_train for flow in flows])), _evaluated(results)))
     return el("figure", el("figcaption", el("strong", "Flow of patients"), "All sites together."), _list(steps))
 
 
@@ -60,28 +68,29 @@ def _reasons(flows: list[Flow]) -> Html | None:
     return el("ul", *items) if items else None
 
 
-def _flow_table(flows: dict[str, Flow]) -> Html:
+def _flow_table(flows: dict[str, Flow], *, folds: bool) -> Html:
+    """By site; the training patients differ between folds and then have no column."""
     codes = list(dict.fromkeys(code for flow in flows.values() for code, n in (flow.by_rule or {}).items() if n))
     notes = Footnotes("cohort")
-    head = ["Site", "Included", "Training", "Excluded", *(sentence(code) for code in codes)]
-    body = [[site, *_flow_cells(flow, codes, notes)] for site, flow in sorted(flows.items())]
+    counts = {"Included": "included", "Training": "n_train", "Excluded": "excluded"}
+    if folds:
+        del counts["Training"]
+    head = ["Site", *counts, *(sentence(code) for code in codes)]
+    body = [[site, *_flow_cells(flow, list(counts.values()), codes, notes)] for site, flow in sorted(flows.items())]
     caption = f"Patients by site ({plural(len(flows), 'site')}), and excluded patients by the first rule that applied."
     return el("div", el("h3", "By site"), table(caption, head, body), notes.legend())
 
 
-def _flow_cells(flow: Flow, codes: list[str], notes: Footnotes) -> list[Child]:
+def _flow_cells(flow: Flow, keys: list[str], codes: list[str], notes: Footnotes) -> list[Child]:
     hidden = flow.suppressed
-    cells: list[Child] = [
-        notes.missing(hidden.get(key)) if count is None else whole(count)
-        for key, count in (
-            ("flow_included", flow.included),
-            ("n_train", flow.n_train),
-            ("flow_excluded", flow.excluded),
-        )
-    ]
+    cells: list[Child] = [_count_cell(getattr(flow, key), hidden.get(_HIDDEN[key]), notes) for key in keys]
     if flow.by_rule is None:
         return cells + [notes.missing(hidden.get("flow_by_rule")) for _ in codes]
     return cells + [whole(flow.by_rule.get(code, 0)) for code in codes]
+
+
+def _count_cell(count: int | None, code: str | None, notes: Footnotes) -> Child:
+    return notes.missing(code) if count is None else whole(count)
 
 
 def _total(counts: list[int | None]) -> int | None:

@@ -3,23 +3,39 @@
 from collections.abc import Mapping
 
 from fedescc.server.report import svg
-from fedescc.server.report.charts import Row, interval_chart
-from fedescc.server.report.document import Area, Metrics, Results, SyntheticTest
-from fedescc.server.report.formats import decimal, interval, method_label, plural, sentence, whole
+from fedescc.server.report.charts import Row, auc_figure
+from fedescc.server.report.document import Results
+from fedescc.server.report.fits import fits_table
+from fedescc.server.report.formats import decimal, interval, method_label, p_value, plural, signed, whole
 from fedescc.server.report.markup import Child, Html, el, section
+from fedescc.server.report.parts import Comparator, Metrics
 from fedescc.server.report.performance import metrics_table
+from fedescc.server.report.reasons import reason_item
+from fedescc.server.report.selection import NO_COMPARISON, facts, personal_kind
 from fedescc.server.report.svg import Look
+from fedescc.server.report.synthetic import synthetic_parts
 from fedescc.server.report.tables import Footnotes, table
 
 _KEYS = ("n", "n_pos", "auc", "auc_ci95", "sensitivity", "specificity", "brier", "calibration_slope")
-_CEILINGS = (
-    "Ceilings: a regression on the true causes, fitted to as many patients as the models, and the true probability."
-)
+_MEANINGS = {
+    "clinical": "a logistic regression on the clinical variables, by the federation",
+    "features_clinical": "a logistic regression on named image features and clinical variables, by the federation",
+    "radiomics_clinical": "a logistic regression on radiomic features and clinical variables, by the federation",
+    "fusion": "a logistic regression on the scores of the federated model and of the regressions",
+    "local_only": "each site trains the network on its own patients",
+    "ensemble": "the mean of the local models' probabilities",
+    "centralised": "the network trained on all patients in one place, which the federation avoids",
+    "local_clinical": "each site's own logistic regression on the clinical variables",
+    "centralised_clinical": "the logistic regression on the clinical variables of all patients in one place",
+}
+_Z95 = 1.959963984540054
+_FEW = 3  # ways of training whose table by site fits beside the plot
 
 
 def comparison_section(results: Results, looks: Mapping[str, Look]) -> Html | None:
-    """Comparators and the synthetic test set; None where there is neither."""
-    parts = [*_comparators(results), *_synthetic(results.synthetic_test, looks)]
+    """Comparators, those that could not be had, and the synthetic test set; None where there is none of them."""
+    missing = _unavailable(results)
+    parts = [*_comparators(results), *([missing] if missing else []), *synthetic_parts(results.synthetic_test, looks)]
     return section("comparison", "Comparison", *parts) if parts else None
 
 
@@ -29,26 +45,67 @@ def _comparators(results: Results) -> list[Html]:
     pooled = {"Federated": results.final.pooled}
     pooled |= {method_label(name): other.pooled for name, other in results.comparators.items()}
     rows = [_row(label, metrics, place) for place, (label, metrics) in enumerate(pooled.items())]
-    figure = _figure("methods-auc", "Pooled AUC by way of training", _patients(pooled), rows)
-    intro = "Local only: each site trains on its own patients. Centralised: all patients in one place, which the "
-    intro += "federation avoids."
+    figure = auc_figure("methods-auc", "Pooled AUC by way of training", _patients(pooled), rows)
+    meanings: list[tuple[str, Child]] = [
+        (method_label(name), _MEANINGS[name]) for name in results.comparators if name in _MEANINGS
+    ]
+    by_site = _by_site(results)
+    few = len(results.comparators) <= _FEW
+    fits = fits_table(results)
     return [
-        el("div", el("div", figure, el("p", intro, class_="small-text")), _by_site(results), class_="columns"),
+        el("div", el("div", figure), by_site if few else facts(meanings), class_="columns"),
         metrics_table("methods", "Ways of training, pooled over sites.", pooled, _KEYS, lead=1),
-        *_versus(results),
+        _differences(results),
+        *([fits] if fits else []),
+        *[part for part in [facts(meanings) if few else by_site] if part],
     ]
 
 
-def _versus(results: Results) -> list[Html]:
-    """Paired differences from the federated model in words."""
-    found = {method_label(name): other.versus_federated for name, other in results.comparators.items()}
-    said = [
-        f"{label}: AUC {versus.difference:+.3f} (p = {versus.p:.3f})"
-        for label, versus in found.items()
-        if versus and versus.difference is not None and versus.p is not None
-    ]
-    words = "Compared with the federated model on the same patients (DeLong's paired test): "
-    return [el("p", words + "; ".join(said).replace("-", "\u2212") + ".", class_="small-text")] if said else []
+def _differences(results: Results) -> Html:
+    """Paired differences from the federated model; with personal models there are none."""
+    compared = {name: other for name, other in results.comparators.items() if other.versus_federated}
+    if not compared:
+        words = NO_COMPARISON if personal_kind(results) else "No paired difference was computed."
+        return el("p", words, class_="small-text")
+    notes = Footnotes("versus")
+    body = [[method_label(name), *_difference(other, notes)] for name, other in compared.items()]
+    head = ["", "AUC", "Difference to the federation", "95 % CI", "p"]
+    caption = "AUC minus that of the federated model on the same patients, by DeLong's paired test"
+    caption += " in each fold, averaged over patients" if results.folds else ""
+    drawn = table(f"{caption}; not corrected for the number of comparisons.", head, body)
+    return el("div", drawn, notes.legend())
+
+
+def _difference(other: Comparator, notes: Footnotes) -> list[Child]:
+    versus, area = other.versus_federated, other.pooled.auc
+    first = notes.missing(other.pooled.suppressed.get("auc")) if area is None else decimal(area)
+    if versus is None or versus.difference is None:
+        missing = notes.missing(versus.suppressed if versus else None)
+        return [first, missing, missing, missing]
+    bounds: Child = notes.missing(None)
+    if versus.standard_error is not None:
+        half = _Z95 * versus.standard_error
+        bounds = f"{signed(versus.difference - half)} to {signed(versus.difference + half)}"
+    return [first, signed(versus.difference), bounds, p_value(versus.p)]
+
+
+def _unavailable(results: Results) -> Html | None:
+    """Comparators that could not be had, in no fold or in some, with the reason."""
+    items = [reason_item(_where_missing(results, name), code) for name, code in results.comparators_unavailable.items()]
+    for name in sorted(results.comparators.keys() - results.comparators_unavailable.keys()):
+        entries = [fold.comparators[name] for fold in results.tested_folds if name in fold.comparators]
+        codes = sorted({one.unavailable for one in entries if one.unavailable is not None})
+        items += [reason_item(_where_missing(results, name), code) for code in codes]
+    return el("div", el("h3", "Not available"), el("ul", *items)) if items else None
+
+
+def _where_missing(results: Results, name: str) -> str:
+    """A comparator, and in how many of the folds it is missing where others have it."""
+    if name not in results.comparators:
+        return method_label(name)
+    folds = [fold.comparators.get(name) for fold in results.tested_folds]
+    missing = sum(one is None or one.unavailable is not None for one in folds)
+    return f"{method_label(name)} ({missing} of {plural(len(folds), 'fold')})"
 
 
 def _patients(pooled: Mapping[str, Metrics]) -> str:
@@ -57,7 +114,7 @@ def _patients(pooled: Mapping[str, Metrics]) -> str:
     if len(set(counts.values())) == 1:
         return "The same test patients, pooled over sites."
     listed = ", ".join(f"{label} {whole(n)}" for label, n in counts.items())
-    return f"Compare with care: not the same test patients ({listed}), because some sites released nothing."
+    return f"Compare with care: not the same test patients ({listed}), because some released nothing or have no model."
 
 
 def _by_site(results: Results) -> Html | None:
@@ -79,46 +136,6 @@ def _area_cell(metrics: Metrics | None, notes: Footnotes) -> Child:
     return el("span", decimal(metrics.auc), *below)
 
 
-def _synthetic(test: SyntheticTest | None, looks: Mapping[str, Look]) -> list[Html]:
-    if test is None:
-        return []
-    events = f", {whole(test.n_pos)} with the outcome" if test.n_pos is not None else ""
-    who = f"{plural(test.n, 'further synthetic patient')}{events}, that no model was trained on."
-    figures = []
-    if rows := _synthetic_rows(test, looks):
-        caption = f"{who} {_CEILINGS}"
-        figures.append(_figure("synthetic-auc", "Large synthetic test set", caption, rows))
-    if cues := _cue_rows(test):
-        caption = (
-            "AUC of scores that need no learning; far from 0.5, the cohort could be solved without reading the CT."
-        )
-        figures.append(_figure("cues-auc", "Trivial cues", caption, cues))
-    return [el("h3", "Synthetic cohort: what could be reached"), el("div", *figures, class_="columns")]
-
-
-def _synthetic_rows(test: SyntheticTest, looks: Mapping[str, Look]) -> list[Row]:
-    areas = test.auc
-    mean = None if areas.local_only_mean is None else Area(auc=areas.local_only_mean)
-    named: list[tuple[str, Area | None, Look, bool]] = [
-        ("Federated", areas.federated, svg.ACCENT, True),
-        ("Centralised", areas.centralised, svg.look(1), False),
-        ("Local only, mean", mean, svg.look(3), False),
-        *((f"Local: {site}", area, looks[site], False) for site, area in sorted(areas.local_only.items())),
-        ("Ceiling: true causes", areas.ceiling_latent_regression, svg.POOLED, False),
-        ("Ceiling: Bayes", areas.ceiling_bayes, svg.POOLED, False),
-    ]
-    return [Row(label, seen, area.auc, area.auc_ci95, strong) for label, area, seen, strong in named if area]
-
-
-def _cue_rows(test: SyntheticTest) -> list[Row]:
-    return [Row(sentence(name), svg.look(0), area) for name, area in test.trivial_cues.items()]
-
-
 def _row(label: str, metrics: Metrics, place: int) -> Row:
     seen = svg.ACCENT if place == 0 else svg.look(place)
     return Row(label, seen, metrics.auc, metrics.auc_ci95, place == 0)
-
-
-def _figure(name: str, heading: str, caption: str, rows: list[Row]) -> Html:
-    spoken = ". ".join(f"{row.label}: {decimal(row.value)}" for row in rows)
-    return svg.figure(interval_chart(name, heading, spoken, rows), heading, caption)

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from fedescc.server.report import svg
 from fedescc.server.report.charts import Bar, bar_chart
-from fedescc.server.report.document import Explanation, Player, Results
-from fedescc.server.report.formats import DASH, decimal, player_label, whole
+from fedescc.server.report.document import Results
+from fedescc.server.report.formats import decimal, player_label, whole
 from fedescc.server.report.markup import Html, el, section
+from fedescc.server.report.parts import Explanation, Player
+from fedescc.server.report.reasons import reason_item
 from fedescc.server.report.svg import Look
-from fedescc.server.report.tables import REASONS, table
+from fedescc.server.report.tables import table
 
 
 def explanation_section(results: Results, looks: Mapping[str, Look]) -> Html | None:
@@ -16,9 +18,7 @@ def explanation_section(results: Results, looks: Mapping[str, Look]) -> Html | N
     found = results.explanation
     if found is None:
         return None
-    hidden = [
-        el("li", el("b", site), f" {DASH} {REASONS.get(code, code)}") for site, code in sorted(found.suppressed.items())
-    ]
+    hidden = [reason_item(site, code) for site, code in sorted(found.suppressed.items())]
     missing = el("div", el("p", "Sites without a value:"), el("ul", *hidden), class_="small-text") if hidden else None
     if not found.pooled:
         return section("explanation", "Explanation", el("p", "No site released Shapley sums."), missing)

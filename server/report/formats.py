@@ -10,10 +10,22 @@ _REGIONS = {"tumour": "tumour", "rim": "tumour rim", "rest": "rest of CT"}
 _TIME_POINTS = {"pre": "pre-treatment", "post": "post-treatment"}
 _METHODS = {
     "federated": "Federated",
-    "local_only": "Local only",
-    "centralised": "Centralised",
+    "clinical": "Clinical",
     "clinical_only": "Clinical only",
+    "features_clinical": "Features + clinical",
+    "radiomics_clinical": "Radiomics + clinical",
+    "fusion": "Fusion",
+    "local_only": "Local only",
     "ensemble": "Ensemble of local models",
+    "centralised": "Centralised",
+    "local_clinical": "Local clinical",
+    "centralised_clinical": "Centralised clinical",
+}
+_MODES = {
+    "split": "the study's fixed split",
+    "kfold": "cross-validation",
+    "loso": "leave one site out",
+    "temporal": "latest patients tested",
 }
 
 
@@ -86,6 +98,42 @@ def player_label(name: str) -> str:
 def method_label(name: str) -> str:
     """A comparator's name as a label."""
     return _METHODS.get(name, sentence(name))
+
+
+def mode_label(name: str) -> str:
+    """A run mode in words."""
+    return _MODES.get(name, sentence(name))
+
+
+def fold_label(name: str) -> str:
+    """A fold's name as a label: ``fold-1-of-5`` reads ``Fold 1 of 5``, ``without-<site>`` reads ``Without <site>``."""
+    if name.startswith("without-"):
+        return f"Without {name.removeprefix('without-')}"
+    plain = name.replace("-", " ")
+    return plain[:1].upper() + plain[1:]
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign, and a true minus; an en dash for None."""
+    if value is None:
+        return DASH
+    shown = f"{value:+.3f}"
+    return shown[1:] if float(shown) == 0 else shown.replace("-", _MINUS)
+
+
+def p_value(value: float | None) -> str:
+    """A p value; one that would round to nothing is named by its bound."""
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def span_of(numbers: Iterable[int]) -> str:
+    """The lowest and highest of some counts: ``8–12``, or ``12`` where all are equal; an en dash for none."""
+    found = sorted(set(numbers))
+    if not found:
+        return DASH
+    return whole(found[0]) if len(found) == 1 else f"{whole(found[0])}{DASH}{whole(found[-1])}"
 
 
 def shortened(label: str, length: int) -> str:

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from fedescc.server.report.document import Privacy, Results
-from fedescc.server.report.formats import DASH, decimal, duration, sentence, whole
+from fedescc.server.report.document import Results
+from fedescc.server.report.formats import DASH, decimal, duration, mode_label, sentence, whole
 from fedescc.server.report.markup import Child, Html, el, section
+from fedescc.server.report.parts import Privacy
 from fedescc.server.report.tables import table
 
-_FILES = {
-    "results.json": "everything on this page as data",
-    "model.safetensors": "the final model with its threshold and encoding",
-    "report.html": "this page",
-}
+_MODEL = ("model.safetensors", "the final model with its threshold and encoding")
+_FOLD_MODELS = ("folds/<fold>/model.safetensors", "each fold's model with its threshold and encoding")
+_DOCUMENTS = (("results.json", "everything on this page as data"), ("report.html", "this page"))
 
 
 def privacy_section(results: Results) -> Html | None:
@@ -36,12 +35,14 @@ def provenance_section(results: Results) -> Html:
         ("Study SHA-256", el("code", results.study_sha256)),
         ("Registration", results.registration),
         ("fedescc version", results.version),
+        ("Mode", mode_label(results.mode) if results.mode else None),
         ("Strategy", results.strategy),
         ("Seed", None if results.seed is None else str(results.seed)),
         ("Engine", results.engine),
     ]
     listed = [part for name, value in known if value for part in (el("dt", name), el("dd", value))]
-    files = [part for name, what in _FILES.items() for part in (el("dt", el("code", name)), el("dd", what))]
+    named = (_FOLD_MODELS if results.folds else _MODEL, *_DOCUMENTS)
+    files = [part for name, what in named for part in (el("dt", el("code", name)), el("dd", what))]
     return section(
         "provenance",
         "Provenance",

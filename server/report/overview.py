@@ -1,12 +1,12 @@
 """The top of the page: what the study is, its headline numbers, and what a reader must know first."""
 
-from collections import defaultdict
-
 from fedescc.server.report.charts import glyph
-from fedescc.server.report.document import Metrics, Results, Round
-from fedescc.server.report.formats import DASH, decimal, interval, percent, plural, ranges, whole
+from fedescc.server.report.document import Results
+from fedescc.server.report.formats import DASH, decimal, interval, mode_label, percent, plural, span_of, whole
+from fedescc.server.report.losses import lost_sites
 from fedescc.server.report.markup import Html, el, join, section
-from fedescc.server.report.tables import REASONS
+from fedescc.server.report.parts import Metrics
+from fedescc.server.report.reasons import REASONS
 
 _ENGINES = {
     "local": "all sites in one process",
@@ -20,6 +20,7 @@ def masthead(results: Results, contents: list[tuple[str, str]]) -> Html:
     facts = [
         ("Study", results.study),
         ("Registration", results.registration),
+        ("Mode", _mode(results)),
         ("Strategy", results.strategy),
         ("Engine", _ENGINES.get(results.engine or "", results.engine)),
         ("Study hash", results.study_sha256[:12]),
@@ -37,33 +38,39 @@ def masthead(results: Results, contents: list[tuple[str, str]]) -> Html:
 
 
 def headline(results: Results) -> Html:
-    """Pooled AUC with its interval and the counts behind it."""
+    """AUC, pooled or averaged over folds, with its interval and the counts behind it."""
     pooled, final = results.final.pooled, results.final
     counts = [
         ("Test patients", whole(pooled.n)),
         ("With the outcome", whole(pooled.n_pos)),
         ("Sites", whole(len(final.sites))),
-        ("Rounds", whole(len(results.rounds))),
     ]
     cells = [el("div", el("dt", name), el("dd", value)) for name, value in counts]
-    strip = el("dl", _main_cell(pooled), *cells, class_="strip")
+    strip = el(
+        "dl",
+        _main_cell(pooled, "Mean AUC over folds" if results.folds else "Pooled AUC"),
+        *cells,
+        _extent(results),
+        class_="strip",
+    )
     return section("result", "Result", strip, _sentence(results), _notices(results))
 
 
-def lost_sites(results: Results) -> dict[str, str]:
-    """Site -> when it was missing and why, for every site that was lost at any time."""
-    when: dict[str, list[str]] = defaultdict(list)
-    for site, codes in _refusals(results.rounds).items():
-        when[site] += [f"round {ranges(numbers)} ({code})" for code, numbers in codes.items()]
-    for site, code in results.refused_before_training.items():
-        when[site].insert(0, f"before training ({code})")
-    for phase, refused in results.refused_in_evaluation.items():
-        for site, code in refused.items():
-            when[site].append(f"{phase.removeprefix('evaluate.').replace('_', ' ')} ({code})")
-    for site in results.sites_lost:
-        if site not in when:
-            when[site].append("at some point of the run")
-    return {site: "; ".join(where) for site, where in sorted(when.items())}
+def _mode(results: Results) -> str | None:
+    if results.mode is None:
+        return None
+    return mode_label(results.mode) + (f", {plural(len(results.folds), 'fold')}" if results.folds else "")
+
+
+def _extent(results: Results) -> Html:
+    """How long the run was: its rounds, or its folds with the rounds of each."""
+    if not results.folds:
+        return el("div", el("dt", "Rounds"), el("dd", whole(len(results.rounds))))
+    tested = results.tested_folds
+    span = span_of(len(fold.rounds) for fold in tested)
+    each = f"{span} {'round' if span == '1' else 'rounds'} each"
+    failed = f"; {len(results.folds) - len(tested)} failed" if len(tested) < len(results.folds) else ""
+    return el("div", el("dt", "Folds"), el("dd", whole(len(results.folds))), el("dd", each + failed, class_="small"))
 
 
 def _synthetic(results: Results) -> Html | None:
@@ -73,22 +80,14 @@ def _synthetic(results: Results) -> Html | None:
     return el("p", el("strong", "Synthetic cohort."), words, class_="use")
 
 
-def _refusals(rounds: tuple[Round, ...]) -> dict[str, dict[str, list[int]]]:
-    found: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for one in rounds:
-        for site, code in one.refused.items():
-            found[site][code].append(one.round)
-    return found
-
-
-def _main_cell(pooled: Metrics) -> Html:
+def _main_cell(pooled: Metrics, name: str) -> Html:
     if pooled.auc is None:
         code = pooled.suppressed.get("auc", "not-released")
         why = el("dd", f"No value: {REASONS.get(code, code)}.", class_="small")
-        return el("div", el("dt", "Pooled AUC"), el("dd", DASH), why, class_="main")
+        return el("div", el("dt", name), el("dd", DASH), why, class_="main")
     bounds = f"95 % CI {interval(pooled.auc_ci95)}" if pooled.auc_ci95 else "no interval"
     drawing = glyph("headline", pooled.auc, pooled.auc_ci95)
-    parts = [el("dt", "Pooled AUC"), el("dd", decimal(pooled.auc)), el("dd", bounds, drawing, class_="small")]
+    parts = [el("dt", name), el("dd", decimal(pooled.auc)), el("dd", bounds, drawing, class_="small")]
     return el("div", *parts, class_="main")
 
 
@@ -101,10 +100,14 @@ def _sentence(results: Results) -> Html:
     if pooled.n is not None and pooled.n_pos is not None:
         share = percent(pooled.n_pos, pooled.n)
         who = f"{whole(pooled.n_pos)} of {plural(pooled.n, 'test patient')} ({share}) had the outcome."
-        parts.append(f"{who} The test set was opened once, after training and after the threshold was locked.")
-    if pooled.sensitivity is not None and pooled.specificity is not None and pooled.threshold is not None:
+        opened = "In every fold the" if results.folds else "The"
+        parts.append(f"{who} {opened} test set was opened once, after training and after the threshold was locked.")
+    if pooled.sensitivity is not None and pooled.specificity is not None:
         rates = f"sensitivity was {decimal(pooled.sensitivity)} and specificity {decimal(pooled.specificity)}"
-        parts.append(f"{_threshold_words(results)} of {decimal(pooled.threshold)}, {rates}.")
+        if results.folds:
+            parts.append(f"{_fold_threshold_words(results)}, {rates}.")
+        elif pooled.threshold is not None:
+            parts.append(f"{_threshold_words(results)} of {decimal(pooled.threshold)}, {rates}.")
     return el("p", " ".join(parts), class_="lead-text") if parts else Html("")
 
 
@@ -114,13 +117,20 @@ def _threshold_words(results: Results) -> str:
     return "At the locked threshold"
 
 
+def _fold_threshold_words(results: Results) -> str:
+    sources = [fold.final.threshold_source for fold in results.folds if fold.final is not None]
+    if default := sources.count("default"):
+        return f"At each fold's own threshold (in {plural(default, 'fold')} the default one)"
+    return "At each fold's own locked threshold"
+
+
 def _notices(results: Results) -> Html:
     """What must not be missed: lost sites, and the run's own notes."""
     boxes = []
     if lost := lost_sites(results):
-        items = [el("li", el("b", site), f": {where}") for site, where in lost.items()]
+        items = [el("li", el("b", site), f": {'; '.join(where)}") for site, where in lost.items()]
         head = f"{plural(len(lost), 'site')} did not take part throughout. "
-        boxes.append(_notice(el("p", el("strong", head), "Where and why, by reason code:"), el("ul", *items)))
+        boxes.append(_notice(el("p", el("strong", head), "When and why, with the reason code:"), el("ul", *items)))
     if results.notes:
         items = [el("li", note) for note in results.notes]
         boxes.append(_notice(el("p", el("strong", "Notes of this run")), el("ul", *items), quiet=True))

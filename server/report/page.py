@@ -11,6 +11,7 @@ from fedescc.server.report.cohort import cohort_section
 from fedescc.server.report.comparison import comparison_section
 from fedescc.server.report.document import Results, parse_results
 from fedescc.server.report.explanation import explanation_section
+from fedescc.server.report.folds import folds_section
 from fedescc.server.report.governance import privacy_section, provenance_section
 from fedescc.server.report.markup import Html, el
 from fedescc.server.report.overview import headline, masthead
@@ -67,6 +68,7 @@ def _body(results: Results) -> Html:
     sections = {
         "Result": headline(results),
         "Performance": performance_section(results, looks),
+        "Folds": folds_section(results),
         "Comparison": comparison_section(results, looks),
         "Training": training_section(results),
         "Cohort": cohort_section(results),

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from fedescc.common.statistics.metrics import METRIC_KEYS
 from fedescc.server.report import svg
 from fedescc.server.report.charts import Row, Series, interval_chart, roc_chart
-from fedescc.server.report.document import Metrics, Results
+from fedescc.server.report.document import Results
 from fedescc.server.report.formats import DASH, decimal, interval, plural, whole
 from fedescc.server.report.markup import Child, Html, el, section
+from fedescc.server.report.parts import Metrics
 from fedescc.server.report.svg import Look
 from fedescc.server.report.tables import Footnotes, table
 
@@ -64,6 +65,8 @@ def _reading(results: Results) -> Html:
         "AUC with 95 % intervals by DeLong variance on the logit scale. A calibration slope of 1 and intercept of 0"
     ]
     parts.append(" are ideal; a slope below 1 means predictions that are too extreme.")
+    if results.folds:
+        parts.append(" Of several folds, counts are summed and AUC and calibration averaged; see Folds.")
     if final.pooled_sites is not None and len(final.pooled_sites) < len(final.sites):
         shown = f" Pooled values cover {len(final.pooled_sites)} of {plural(len(final.sites), 'site')}: "
         parts.append(f"{shown}{', '.join(final.pooled_sites) or 'none'}.")
@@ -88,6 +91,8 @@ def _roc_figure(results: Results, looks: Mapping[str, Look]) -> Html:
     ]
     if not curves:
         words = "No site released score histograms, from which the curves are drawn."
+        if results.folds:
+            words = "Not drawn over folds: scores of different models are not comparable."
         return el("div", el("h3", "ROC curves"), el("p", words))
     entries = [(curve.look, _legend_entry(results, curve.label)) for curve in curves]
     description = "Sensitivity against 1 minus specificity. AUC: " + "; ".join(words for _, words in entries) + "."

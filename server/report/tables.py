@@ -5,30 +5,8 @@ from dataclasses import dataclass, field
 
 from fedescc.server.report.formats import DASH
 from fedescc.server.report.markup import Child, Html, el, join
+from fedescc.server.report.reasons import REASONS
 
-REASONS = {
-    "class-count-below-minimum": "fewer patients than the minimum count; the site keeps the value",
-    "histogram-not-released": "a site's policy does not release score histograms, and the pooled curve needs all",
-    "no-site-released-it": "no site released it",
-    "not-released": "the site did not release it",
-    "not-evaluated": "not evaluated at this site",
-    "one-class": "all patients have the same outcome",
-    "no-patients": "no patients",
-    "no-positives": "no patient has the outcome",
-    "no-negatives": "every patient has the outcome",
-    "nobody-called-positive": "the threshold calls nobody positive",
-    "nobody-called-negative": "the threshold calls everybody positive",
-    "fewer-than-two-per-class": "fewer than two patients of one class",
-    "auc-at-boundary": "the AUC is 0 or 1, where the interval is undefined",
-    "zero-variance": "the scores do not vary",
-    "separated": "the scores separate the classes completely, so no finite slope exists",
-    "saturated": "all probabilities are 0 or 1 to machine precision",
-    "not-converged": "the recalibration did not converge",
-    "contributors-changed": "a site was lost between two steps of the recalibration",
-    "no-answer-in-time": "the site did not answer before the deadline",
-    "site-error": "the site failed; its own log says why",
-    "secondary-suppression": "hidden so that a difference does not reveal another hidden value",
-}
 _DENSE_ABOVE = 10
 
 

@@ -19,6 +19,7 @@ def trimmed_mean(settings: TrimmedMean, rows: Rows) -> Floats:
     """
     sites, size = rows.shape
     cut = max(1, int(settings.trim * sites + 1e-9))  # .29 of 100 is 28.999… in binary
+    cut = min(cut, (sites - 1) // 2)  # a share of all but one half must not round up to everybody
     result = np.empty(size)
     for columns, block in rows.blocks():
         result[columns] = _ascending(block)[:, cut : sites - cut].mean(axis=1, dtype=np.float64)

@@ -24,7 +24,16 @@ from fedescc.server.training.aggregate import Gather
 from fedescc.server.training.progress import Progress, RoundRecord, Trained, new_run_id, validations
 from fedescc.server.training.selection import asks_for_last, best_so_far, choose, should_stop
 
-__all__ = ["OnRound", "RoundRecord", "Rounds", "Save", "ignore_record", "keep_nothing", "require_quorum"]
+__all__ = [
+    "OnRound",
+    "RoundRecord",
+    "Rounds",
+    "Save",
+    "ignore_record",
+    "keep_nothing",
+    "require_fewest",
+    "require_quorum",
+]
 
 OnRound = Callable[[RoundRecord, ServerState], None]
 Save = Callable[[Progress], None]
@@ -90,7 +99,7 @@ class Rounds:
         parties = max(1, len(list(self.grid.get_node_ids())))
         with algorithm.gather(len(outgoing), parties, self.folder) as gather:
             answers, attendance = self._train(progress, outgoing, gather)
-            _require_fewest(algorithm, attendance, f"round {state.round + 1}")
+            require_fewest(algorithm, attendance, f"round {state.round + 1}")
             gathered = Gathered(gather.combine(), answers.participation(self.patients))
         after = algorithm.step(state, gathered)
         record = answers.record(after.round, attendance, time.perf_counter() - start)
@@ -183,18 +192,24 @@ def require_quorum(attendance: Attendance, min_sites: int, what: str) -> None:
     """
     if len(attendance.accepted) < min_sites:
         todo = "mend the sites named, or lower min_sites in the federation file"
-        raise Refusal("no-quorum", _shortage(attendance, min_sites, what), todo)
+        raise Refusal("no-quorum", _shortage(attendance, f"{min_sites} are needed", what), todo)
 
 
-def _require_fewest(algorithm: Algorithm, attendance: Attendance, what: str) -> None:
+def require_fewest(algorithm: Algorithm, attendance: Attendance, what: str) -> None:
+    """Refuse an exchange in which fewer sites took part than the strategy can work with.
+
+    Raises:
+        Refusal: ``too-few-sites-for-strategy``.
+
+    """
     if len(attendance.accepted) < algorithm.fewest_sites:
         todo = "mend the sites named, lower the strategy's byzantine if it has one, or choose another strategy"
-        shortage = _shortage(attendance, algorithm.fewest_sites, what)
-        raise Refusal("too-few-sites-for-strategy", f"{shortage} by the strategy", todo)
+        shortage = _shortage(attendance, f"the strategy needs {algorithm.fewest_sites}", what)
+        raise Refusal("too-few-sites-for-strategy", shortage, todo)
 
 
-def _shortage(attendance: Attendance, needed: int, what: str) -> str:
+def _shortage(attendance: Attendance, needed: str, what: str) -> str:
     refused = [f"{name}: {code}" for name, code in sorted(attendance.refused.items())]
     reasons = ", ".join(refused) or ("no site registered" if attendance.invited == 0 else "no site was refused")
     took_part = f"{len(attendance.accepted)} of {attendance.invited} invited sites took part"
-    return f"{what}: {took_part}, {needed} are needed ({reasons})"
+    return f"{what}: {took_part}, {needed} ({reasons})"

@@ -128,8 +128,8 @@ class FoldComparison:
 
     @cached_property
     def trained(self) -> dict[str, SiteCohort]:
-        """The sites that took part in the last round."""
-        names = self.results["rounds"][-1]["sites"]
+        """The sites that took part in any round: the federation has learned from each of them."""
+        names = sorted({name for entry in self.results["rounds"] for name in entry["sites"]})
         return {name: self.cohorts[name] for name in names if name in self.cohorts}
 
     @cached_property

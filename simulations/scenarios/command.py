@@ -47,7 +47,7 @@ def scenarios(  # noqa: PLR0913, PLR0917 - the command contract's options
             patients,
             test_patients,
             rounds,
-            tuple(_seed(text) for text in _names(seeds)),
+            tuple(dict.fromkeys(_seed(text) for text in _names(seeds))),
             out,
             workers or os.cpu_count() or 1,
         )

@@ -159,6 +159,39 @@ def test_a_site_that_excuses_itself_without_being_held_out_is_lost(toy):
     assert toy.run(rounds=1)["sites_lost"] == ["unnamed-101"]
 
 
+@pytest.mark.parametrize("phase", [wire.TRAIN, wire.STATISTICS])
+def test_a_site_that_will_not_train_because_it_is_not_held_out_is_lost(toy, monkeypatch, phase):
+    """Not held out is the reason for not being tested, and for nothing else."""
+    honest = app.release
+
+    def release(reply, message, request, minimum):
+        fold = request.task.get("fold")
+        if reply.site == "site-b" and fold is not None and message.metadata.message_type == phase:
+            raise Refusal("not-held-out", "x", "y")
+        return honest(reply, message, request, minimum)
+
+    monkeypatch.setattr(app, "release", release)
+    results = toy.run(plan=LOSO, rounds=1)
+    assert results["sites_lost"] == ["site-b"]
+    first = results["folds"][0]
+    refused = first["rounds"][0]["refused"] if phase == wire.TRAIN else first["refused_before_training"]
+    assert refused == {"site-b": "not-held-out"}
+
+
+def test_a_held_out_site_that_will_not_be_tested_is_lost(toy, monkeypatch):
+    honest = app.release
+
+    def release(reply, message, request, minimum):
+        if reply.site == "site-b" and message.metadata.message_type == wire.TEST:
+            raise Refusal("held-out", "x", "y")
+        return honest(reply, message, request, minimum)
+
+    monkeypatch.setattr(app, "release", release)
+    results = toy.run(plan=LOSO, rounds=1)
+    assert results["sites_lost"] == ["site-b"]
+    assert [fold.get("failed") for fold in results["folds"]] == [None, "no-quorum", None, None]
+
+
 def test_holding_out_must_leave_a_quorum(toy):
     with pytest.raises(Refusal, match=r"with one held out, 3 train.*no-quorum"):
         toy.run(plan=LOSO, rounds=1, min_sites=4)
@@ -270,4 +303,6 @@ def test_a_comparator_that_cannot_be_fitted_says_why_and_costs_nothing_else(toy)
     results = toy.run(plan={"comparators": "clinical,features_clinical,fusion"}, rounds=1)
     assert list(results["comparators"]) == ["clinical", "fusion"]
     assert set(results["comparators_unavailable"]) == {"features_clinical"}
+    assert results["comparators"]["fusion"]["of"] == ["federated", "clinical"]  # not all that it was to join
+    assert "of" not in results["comparators"]["clinical"]
     assert results["final"]["pooled"]["auc"] is not None

@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from results_factory import sample_results
+from results_factory import sample_folds, sample_results
 
 from fedescc.server.report import svg
-from fedescc.server.report.charts import Bar, Row, Series, bar_chart, glyph, interval_chart, roc_chart, round_chart
+from fedescc.server.report.charts import (
+    Bar,
+    Row,
+    Series,
+    auc_figure,
+    bar_chart,
+    glyph,
+    interval_chart,
+    roc_chart,
+    round_chart,
+)
 from fedescc.server.report.page import render
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
@@ -160,3 +170,38 @@ def test_printed_ticks_differ(low, span):
 def test_ticks_of_a_constant_are_still_two():
     assert len(svg.nice_ticks(0.4, 0.4)) >= 2
     assert len(svg.nice_ticks(0.0, 0.0)) >= 2
+
+
+def test_a_row_without_a_value_says_why_in_its_own_words():
+    rows = [
+        Row("a", svg.look(0), 0.8, (0.7, 0.9)),
+        Row("b", svg.look(1), None),
+        Row("c", svg.look(2), None, absent="failed"),
+    ]
+    drawing = interval_chart("name", "t", "d", rows)
+    assert re.findall(r'class="text faint end">([^<]*)<', drawing) == ["not released", "failed"]
+    assert len(markers(drawing, "series-1")) == len(markers(drawing, "series-2")) == 0
+
+
+def test_an_auc_figure_speaks_its_values():
+    drawing = auc_figure(
+        "name", "Heading", "caption", [Row("a", svg.look(0), 0.8, (0.7, 0.9)), Row("b", svg.look(1), None)]
+    )
+    assert '<desc id="name-desc">a: 0.800. b: –</desc>' in drawing
+    assert "<strong>Heading</strong>caption" in drawing
+
+
+def test_the_mark_of_the_kept_round_stands_on_the_validation_line():
+    results = sample_results()
+    results["kept_round"] = 9
+    drawing = re.search(r"<svg[^>]*\"loss-title.*?</svg>", render(results), re.DOTALL)[0]
+    (place,) = markers(drawing, "pooled")
+    assert place.tolist() == markers(drawing, "series-1")[8].tolist()
+
+
+def test_every_fold_has_a_validation_line_as_long_as_its_rounds():
+    results = sample_folds()
+    drawing = re.search(r"<svg[^>]*fold-loss-title.*?</svg>", render(results), re.DOTALL)[0]
+    for place, fold in enumerate(results["folds"]):
+        (line,) = polylines(drawing, f"series-{place}")
+        assert len(line) == len(fold["rounds"])

@@ -51,6 +51,9 @@ CHANGES = [
     (wire.TEST, {"tp": 0, "fn": 0}),
     (wire.TEST, {"auc": math.nan}),
     (wire.TEST, {"auc": 7.3}),
+    (wire.TEST, {"auc": 0.9, "auc_low": 0.2, "auc_high": 0.4}),
+    (wire.RECALIBRATION, {"n": 10**6}),
+    (wire.RECALIBRATION, {"slope_hessian": [1.0, 0.5, 2.0, 1.0]}),
     (wire.RECALIBRATION, {"slope_gradient": None}),
     (wire.RECALIBRATION, {"slope_gradient": [1.0]}),
     (wire.EXPLANATION, {"counts": [20]}),
@@ -67,6 +70,50 @@ def test_a_bad_reply_counts_against_its_site_alone(toy, monkeypatch, message_typ
     assert results["rounds"][0]["accepted"] == (3 if message_type == wire.TRAIN else 4)
     assert results["final"]["sites"]["site-a"]["auc"] is not None
     assert (toy.out / "model.safetensors").exists()
+
+
+def test_an_interval_that_ends_at_one_does_not_stop_the_folds(toy, monkeypatch):
+    tamper(monkeypatch, wire.TEST, with_sums(auc_high=1.0))
+    results = toy.run(rounds=1, plan={"mode": "kfold", "folds": 2})
+    sites = results["final"]["sites"]
+    assert sites[BAD]["auc_ci95"] is None
+    assert sites["site-a"]["auc_ci95"] is not None
+
+
+def test_a_site_that_recalibrates_with_other_patients_costs_calibration_not_the_run(toy, monkeypatch):
+    tamper(monkeypatch, wire.RECALIBRATION, with_sums(n=10**6))
+    results = toy.run(rounds=1)
+    assert results["refused_in_evaluation"][wire.RECALIBRATION] == {BAD: "patients-changed"}
+    pooled = results["final"]["pooled"]
+    assert (pooled["calibration_slope"], pooled["suppressed"]["calibration_slope"]) == (None, "contributors-changed")
+
+
+def test_where_nobody_validates_the_last_model_its_round_shows_no_other_models_figures(toy, monkeypatch):
+    """The best model, an earlier one, is validated afterwards, when its threshold is locked."""
+    honest, seen = app.release, []
+
+    def release(reply, message, request, minimum):
+        if message.metadata.message_type == wire.VALIDATION:
+            seen.append(reply.site)
+            if len(seen) <= len(toy.cohorts):
+                raise Refusal("no-power", "x", "y")
+        return honest(reply, message, request, minimum)
+
+    monkeypatch.setattr(app, "release", release)
+    results = toy.run(rounds=2, selection={"keep": "best"})
+    assert results["kept_round"] < 2
+    assert results["rounds"][-1]["validation"]["loss"] is None
+    assert results["rounds"][0]["validation"]["loss"] is not None
+    assert results["selection"]["validation_loss"][-1] is None
+
+
+def test_a_strategy_that_cannot_work_is_refused_before_anybody_trains(toy, monkeypatch):
+    tamper(monkeypatch, wire.TRAIN, None)
+    trained = []
+    toy.records = trained
+    with pytest.raises(Refusal, match=r"statistics: 4 of 4 .* the strategy needs 5 .*too-few-sites-for-strategy"):
+        toy.run(rounds=1, strategy={"name": "krum"})
+    assert trained == []
 
 
 def broken_array(data):

@@ -12,14 +12,41 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from results_factory import HIDDEN, LOST, PATIENTS, sample_results
+from results_factory import (
+    FAILED,
+    HIDDEN,
+    LOST,
+    PATIENTS,
+    REJECTED,
+    sample_comparators,
+    sample_folds,
+    sample_results,
+    sample_start,
+)
 
 from fedescc.common.errors import Refusal
 from fedescc.common.statistics.metrics import METRIC_KEYS
-from fedescc.server.report.formats import decimal, duration, interval, player_label, ranges, sentence, shortened, whole
+from fedescc.server.report.comparison import _MEANINGS
+from fedescc.server.report.formats import (
+    decimal,
+    duration,
+    fold_label,
+    interval,
+    method_label,
+    p_value,
+    player_label,
+    ranges,
+    sentence,
+    shortened,
+    signed,
+    span_of,
+    whole,
+)
 from fedescc.server.report.markup import el, text
 from fedescc.server.report.page import render, write_report
+from fedescc.server.report.reasons import REASONS, reason
 from fedescc.server.report.style import DARK, LIGHT, SERIES, style_sheet
+from fedescc.simulations.comparison.fold_comparison import COMPARATORS
 
 VOID = {"meta", "br", "hr"}
 OPTIONAL = sorted(sample_results().keys() - {"study", "study_sha256", "rounds", "final"})
@@ -262,16 +289,16 @@ def test_identity_and_intended_use_are_on_the_page(results, page):
 
 
 def test_lost_sites_are_a_visible_warning(results, page):
-    assert f"1 site did not take part throughout. Where and why, by reason code: {LOST} : round 3–4" in page.text
+    assert f"1 site did not take part throughout. When and why, with the reason code: {LOST} : round 3–4" in page.text
     assert "(no-answer-in-time)" in page.text
-    assert "before training (" not in page.text
+    assert ": before training:" not in page.text
     results["refused_in_evaluation"] = {"evaluate.test": {"shantou": "site-error"}}
     results["refused_before_training"] = {"never-came": "empty-site"}
     results["sites_lost"] = [LOST, "never-came"]
     warned = Page(render(results)).text
     assert "3 sites did not take part throughout" in warned
-    assert "never-came : before training (empty-site)" in warned
-    assert "shantou : test (site-error)" in warned
+    assert "never-came : before training: no patient of the site was included (empty-site)" in warned
+    assert "shantou : test: the site failed; its own log says why (site-error)" in warned
 
 
 def test_without_losses_and_notes_there_is_no_warning(results):
@@ -531,6 +558,18 @@ def test_a_missing_folder_is_refused(results, tmp_path):
         (sentence("ct_before_surgery"), "CT before surgery"),
         (shortened("abcdefgh", 5), "abcd…"),
         (shortened("abcde", 5), "abcde"),
+        (fold_label("fold-1-of-5"), "Fold 1 of 5"),
+        (fold_label("without-north-east"), "Without north-east"),
+        (signed(-0.0312), "\u22120.031"),
+        (signed(0.0312), "+0.031"),
+        (signed(-0.0001), "0.000"),
+        (signed(None), "–"),
+        (p_value(0.0004), "< 0.001"),
+        (p_value(0.25), "0.250"),
+        (p_value(None), "–"),
+        (span_of([8, 12, 9]), "8–12"),
+        (span_of([4, 4]), "4"),
+        (span_of([]), "–"),
     ],
 )
 def test_numbers_and_names_read_as_expected(found, expected):
@@ -558,3 +597,335 @@ def test_unknown_protection_is_not_described(results):
     text = Page(render(results | {"privacy": {}})).text
     assert "carry no formal privacy guarantee" not in text
     assert "received each site" not in text
+
+
+# --- several folds ---
+
+
+@pytest.fixture(params=["kfold", "loso"])
+def folds(request):
+    return sample_folds(request.param)
+
+
+def full(results):
+    """A document with everything that one fold can say."""
+    return results | sample_start() | {"comparators": sample_comparators()}
+
+
+def sections(page):
+    return [a["id"] for a in page.named("section")]
+
+
+@pytest.mark.parametrize("make", [lambda: full(sample_results()), sample_folds, lambda: sample_folds("loso")])
+def test_every_page_is_safe_linked_and_described(make):
+    page = Page(render(make()))
+    test_nothing_is_loaded_and_nothing_can_run(page)
+    test_every_reference_has_its_target_and_every_id_is_unique(page)
+    test_headings_begin_with_one_h1_and_skip_no_level(page)
+    assert all(len({len(row) for row in found}) == 1 for found in page.tables)
+    assert len(re.findall(r"<desc [^>]*>[^<]+</desc>", page.html)) == sum("role" in a for a in page.named("svg"))
+    assert not re.search(r"\bNone\b|\bnan\b", page.text)
+    assert page.html == render(make())
+
+
+def test_the_headline_of_several_folds_counts_folds_and_their_rounds(folds):
+    words = Page(render(folds)).text
+    headline = words[words.index("Result Mean AUC over folds") : words.index("Performance on the test set")]
+    expected = {"kfold": "Folds 3 2–4 rounds each", "loso": "Folds 5 2–5 rounds each; 1 failed"}
+    assert expected[folds["mode"]] in headline
+    assert "Rounds 0" not in words
+    assert "In every fold the test set was opened once" in headline
+    assert "At each fold's own locked threshold, sensitivity was" in headline
+    folds["folds"][0]["final"]["threshold_source"] = "default"
+    assert "own threshold (in 1 fold the default one)" in Page(render(folds)).text
+
+
+def test_every_fold_has_a_row_with_its_own_numbers(folds):
+    page = Page(render(folds))
+    head, *rows = page.table("Fold")
+    assert ("Held-out site" in head) == (folds["mode"] == "loso")
+    assert len(rows) == len(folds["folds"])
+    for row, fold in zip(rows, folds["folds"], strict=True):
+        cell = dict(zip(head, row, strict=True))
+        assert cell["Fold"] == fold_label(fold["fold"])
+        assert cell.get("Held-out site") == fold["held_out"]
+        if "failed" in fold:
+            assert (cell["State"], cell["AUC"], cell["Rounds"]) == ("failed", "–", "–")
+            continue
+        pooled = fold["final"]["pooled"]
+        assert (cell["State"], cell["Sites lost"]) == ("tested", REJECTED)
+        assert (cell["Test patients"], cell["With outcome"]) == (str(pooled["n"]), str(pooled["n_pos"]))
+        assert float(cell["AUC"]) == pytest.approx(pooled["auc"], abs=5e-4)
+        assert cell["95 % CI"] == interval(pooled["auc_ci95"])
+        assert (cell["Rounds"], cell["Kept round"]) == (str(len(fold["rounds"])), str(fold["kept_round"]))
+
+
+def test_the_plot_of_folds_has_the_mean_and_every_fold(folds):
+    page = Page(render(folds))
+    spoken = re.search(r'id="fold-auc-desc">([^<]*)<', page.html)[1]
+    assert spoken.startswith(f"All folds: {folds['final']['pooled']['auc']:.3f}")
+    tested = [fold for fold in folds["folds"] if "failed" not in fold]
+    for fold in tested:
+        assert f"{fold_label(fold['fold'])}: {fold['final']['pooled']['auc']:.3f}" in spoken
+    assert page.html.count(">failed</text>") == len(folds["folds"]) - len(tested)
+
+
+def test_how_the_folds_became_one_is_said_in_words(folds):
+    words = Page(render(folds)).text
+    assert "Mean of the folds' AUCs (and calibration), weighted by their patients" in words
+    assert "Not drawn over folds" in words
+    assert "No site released score histograms" not in words
+
+
+def test_a_failed_fold_is_a_warning_with_its_reason():
+    words = Page(render(sample_folds("loso"))).text
+    assert "Failed folds. Their patients are in no figure of this page." in words
+    assert f"Without {FAILED} – too few sites took part (no-quorum)" in words
+    assert f"{FAILED} : Without {FAILED}: could not be tested while held out: too few sites took part" in words
+    assert "Failed folds." not in Page(render(sample_folds("kfold"))).text
+
+
+def test_a_rejected_update_shows_its_round_and_reason_in_every_fold(folds):
+    page = Page(render(folds))
+    said = f"round 2: {reason('update-not-finite')}"
+    assert said in page.text
+    where = {
+        "kfold": "In every fold",
+        "loso": "Without beijing, Without chengdu, Without henan-cancer, Without shantou",
+    }
+    assert f"{REJECTED} : {where[folds['mode']]}: {said}" in page.text
+    rounds = [found for found in page.tables if found[0][:3] == ["Round", "Sites accepted", "Refused"]]
+    assert len(rounds) == sum("failed" not in fold for fold in folds["folds"])
+    assert all(found[2][2] == f"{REJECTED} (update-not-finite)" for found in rounds)
+
+
+def test_what_differs_between_folds_is_not_called_unreleased(folds):
+    page = Page(render(folds))
+    assert "Training not released" not in page.text
+    assert page.table("Site", "Included")[0][2] == "Excluded"
+    assert f"Folds, each with its own training patients {len(folds['folds'])}" in page.text
+    assert "folds/<fold>/model.safetensors" in page.text
+
+
+def test_a_temporal_run_has_one_row_of_its_own_results(results):
+    page = Page(render(results | {"mode": "temporal", "folds": [], "kept_round": 12}))
+    head, row = page.table("Fold")
+    cell = dict(zip(head, row, strict=True))
+    assert (cell["Fold"], cell["Sites lost"], cell["Rounds"], cell["Kept round"]) == (
+        "Latest patients",
+        LOST,
+        "12",
+        "12",
+    )
+    assert cell["AUC"] == page.tables[0][1][3]
+    assert "the latest were tested" in page.text
+    assert "Rounds 12" in page.text
+
+
+def test_a_fixed_split_has_no_folds(results):
+    assert "folds" not in sections(Page(render(results | {"mode": "split", "folds": []})))
+
+
+def test_a_fold_that_neither_ended_nor_failed_is_refused(folds):
+    del folds["folds"][0]["final"]
+    with pytest.raises(Refusal, match=r"folds\.0"):
+        render(folds)
+
+
+@pytest.mark.parametrize("key", ["mode", "comparators", "comparators_unavailable", "federation", "flow", "explanation"])
+def test_any_optional_part_of_several_folds_may_be_absent(folds, key):
+    del folds[key]
+    assert "folds" in sections(Page(render(folds)))
+
+
+@pytest.mark.parametrize("key", ["rounds", "comparators", "kept_round", "sites_lost", "refused_before_training"])
+def test_any_optional_part_of_a_fold_may_be_absent(folds, key):
+    del folds["folds"][1][key]
+    assert "folds" in sections(Page(render(folds)))
+
+
+def test_no_text_of_a_fold_becomes_markup():
+    def attacked(prefix):
+        raw = json.dumps(sample_folds("loso"))
+        plain = (*PATIENTS, "update-not-finite", "no-quorum", "fat_stranding_change", "without-beijing")
+        for text_ in plain:
+            raw = raw.replace(json.dumps(text_), json.dumps(prefix + text_))
+        raw = raw.replace('"fusion": ', f"{json.dumps(prefix + 'fusion')}: ")
+        document = json.loads(raw)
+        document["final"]["auc_method"] = document["mode"] = prefix
+        return document
+
+    found, harmless = Page(render(attacked(ATTACK))), Page(render(attacked("x" * len(ATTACK))))
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in harmless.tags]
+    assert [a.keys() for _, a in found.tags] == [a.keys() for _, a in harmless.tags]
+    assert found.text.count(ATTACK.replace("\u202e", "\ufffd")) > 50
+
+
+# --- every comparator ---
+
+
+def test_every_comparator_has_a_name_and_a_meaning():
+    labels = {method_label(name) for name in COMPARATORS}
+    assert len(labels) == len(COMPARATORS) == 9
+    assert not any("_" in label for label in labels)
+    assert set(_MEANINGS) == set(COMPARATORS)
+
+
+def test_every_comparator_stands_with_its_difference_and_meaning(results):
+    page = Page(render(full(results)))
+    labels = [method_label(name) for name in COMPARATORS]
+    head, *rows = page.table("", "AUC", "Difference to the federation")
+    assert [row[0] for row in rows] == labels
+    assert rows[0][2:] == ["\u22120.031", "\u22120.051 to \u22120.011", "0.002"]
+    assert head[-1] == "p"
+    assert [
+        row[0] for row in page.table("", "Patients", "With outcome", "AUC", "95 % CI", "Sensi\u00adtivity")[2:]
+    ] == labels
+    assert page.table("Site", "Federated")[0][2:] == labels
+    assert all(meaning in page.text for meaning in _MEANINGS.values())
+
+
+def test_an_undefined_difference_names_its_reason(results):
+    document = full(results)
+    document["comparators"]["fusion"]["versus_federated"] = {"difference": None, "p": None, "suppressed": "one-class"}
+    page = Page(render(document))
+    fusion = next(row for row in page.table("", "AUC", "Difference to the federation") if row[0] == "Fusion")
+    assert fusion[2:] == ["–", "–", "–"]
+    assert "one-class – all patients have the same outcome" in page.text
+
+
+def test_fits_show_penalty_features_and_who_was_missing(results):
+    head, *rows = Page(render(full(results))).table("", "Penalty C")
+    assert head == ["", "Penalty C", "Selected image features", "Sites"]
+    assert [row[0] for row in rows] == [method_label(name) for name in COMPARATORS[:4]]
+    assert rows[1] == ["Features + clinical", "0.3", "tumour volume post, fat stranding change", "2 sites"]
+    assert rows[3][3] == f"2 sites; without {HIDDEN} (class-count-below-minimum)"
+
+
+def test_fits_over_folds_count_in_how_many_a_feature_was_selected():
+    rows = Page(render(sample_folds())).table("", "Penalty C")
+    features = next(row for row in rows if row[0] == "Features + clinical")
+    assert features[1:3] == ["0.3 (3 of 3)", "tumour volume post (3 of 3), fat stranding change (1 of 3)"]
+    assert next(row for row in rows if row[0] == "Fusion")[1] == "0.3 (2 of 2)"
+
+
+def test_a_comparator_that_some_folds_lack_says_in_how_many(folds):
+    words = Page(render(folds)).text
+    of = sum("failed" not in fold for fold in folds["folds"])
+    assert f"Fusion (1 of {of} folds) – too few sites took part (no-quorum)" in words
+    folds["folds"][1]["comparators"]["ensemble"] = {"unavailable": "no-local-model"}
+    assert f"Ensemble of local models (1 of {of} folds) – {reason('no-local-model')}" in Page(render(folds)).text
+
+
+def test_comparators_that_could_not_be_had_are_named_even_alone(results):
+    del results["comparators"], results["synthetic_test"]
+    words = Page(
+        render(results | {"comparators_unavailable": {"fusion": "not-converged", "clinical": "new-code"}})
+    ).text
+    assert "Not available Fusion – the fit did not converge (not-converged)" in words
+    assert "Clinical – new-code" in words
+
+
+def test_the_synthetic_test_set_shows_every_way_of_training(results):
+    results["synthetic_test"]["auc"] |= {"fusion": {"auc": 0.83}, "features_clinical": {"auc": 0.79}}
+    spoken = re.search(r'id="synthetic-auc-desc">([^<]*)<', render(results))[1]
+    assert "Fusion: 0.830" in spoken
+    assert "Features + clinical: 0.790" in spoken
+    assert "Clinical:" not in spoken
+
+
+# --- start, selection, personalisation ---
+
+
+def test_the_kept_round_is_named_with_its_reason_and_marked_in_the_plot(results):
+    for one in results["rounds"]:
+        one["validation"]["loss"] = None
+    page = Page(render(full(results)))
+    kept = "Model kept round 9 of 12: it had the lowest loss on the validation patients; validation loss 0.610"
+    assert kept in page.text
+    assert "Kept: round 9" in page.text
+    assert "Validation loss 0.710 at round 0, 0.660 at round 12" in page.html
+
+
+@pytest.mark.parametrize(
+    ("kept", "chosen", "expected"),
+    [
+        (12, "last-round", "round 12 of 12: the settings keep the last round's model"),
+        (12, "no-validation-released", "round 12 of 12: the best was to be kept, but no site released"),
+        (0, "best-validation", "the initial model, before 12 rounds: it had the lowest loss"),
+        (3, "some-new-reason", "round 3 of 12: some-new-reason"),
+    ],
+)
+def test_every_reason_of_selection_is_in_words(results, kept, chosen, expected):
+    selection = {"reason": chosen, "validation_loss": [None] * 13}
+    assert f"Model kept {expected}" in Page(render(results | {"kept_round": kept, "selection": selection})).text
+
+
+@pytest.mark.parametrize(("keep", "words"), [("last", "that of the last round"), ("best", "that with the lowest loss")])
+def test_the_rule_of_selection_over_folds_comes_from_the_settings(keep, words):
+    folds = sample_folds()
+    folds["federation"]["selection"]["keep"] = keep
+    page = Page(render(folds))
+    assert f"Model kept In every fold {words}" in page.text
+    assert "(rounds 1–3)" in page.text
+    assert "Model kept round 2 of 3; validation loss" in page.text
+
+
+def test_a_warm_start_shows_counts_and_hash_and_no_path(results):
+    words = Page(render(full(results))).text
+    assert "Warm start 3 of the model's 6 tensors taken from a file (1\u202f200 parameters)" in words
+    assert "1 of another shape, 2 not in the file, 1 of the file unused. SHA-256 of the file: " + "ab" * 32 in words
+    assert "someone" not in words
+
+
+def test_a_path_cannot_pass_for_the_hash_of_a_warm_start(results):
+    document = full(results)
+    document["warm_start"]["file_sha256"] = "/home/someone/weights.safetensors"
+    with pytest.raises(Refusal, match=r"warm_start\.file_sha256"):
+        render(document)
+
+
+def test_pretraining_shows_its_rounds_and_who_was_refused(results):
+    page = Page(render(full(results)))
+    assert "Pretraining 2 rounds of self-supervised training" in page.text
+    assert "loss 0.900 in the first, 0.500 in the last" in page.text
+    found = page.table("Round", "Sites accepted", "Refused", "Patients", "Loss")
+    assert found[1] == ["1", "beijing", "wuhan (update-too-large)", "60", "0.900", "–"]
+    assert f"wuhan : pretraining round 1: {reason('update-too-large')}" in page.text
+
+
+@pytest.mark.parametrize("kind", ["ditto", "local_head", "local_norm"])
+def test_personalisation_is_explained_and_so_is_that_nothing_is_compared(results, kind):
+    own = {"ditto": "held near the shared one", "local_head": "kept a head", "local_norm": "normalisation layers"}
+    document = full(results) | {"personalisation": {"kind": kind, "attraction": 0.1}}
+    for entry in document["comparators"].values():
+        del entry["versus_federated"]
+    words = Page(render(document)).text
+    assert own[kind] in words
+    assert words.count("no paired difference from the shared model is computed") == 2
+    assert "Difference to the federation" not in words
+
+
+def test_personalisation_over_folds_is_read_from_the_settings():
+    folds = sample_folds() | {"personalisation": None}
+    assert "Personalisation" not in Page(render(folds)).text
+    folds["federation"]["personalisation"]["kind"] = "ditto"
+    assert "Personalisation Each site also trained a model of its own" in Page(render(folds)).text
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["update-not-finite", "update-too-large", "update-wrong-size", "update-without-patients", "study-mismatch"],
+)
+def test_a_site_whose_update_was_rejected_appears_with_round_and_reason(results, code):
+    results["rounds"][6]["refused"] = {"beijing": code}
+    page = Page(render(results))
+    assert f"beijing : round 7: {REASONS[code]} ({code})" in page.text
+    assert page.table("Round", "Sites accepted", "Refused")[7][2] == f"beijing ({code})"
+
+
+@pytest.mark.parametrize("key", [*sample_start(), "comparators"])
+def test_documents_without_the_newer_keys_still_render(results, key):
+    document = full(results)
+    del document[key]
+    assert "Performance" in Page(render(document)).text

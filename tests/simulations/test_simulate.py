@@ -102,6 +102,37 @@ def test_a_warm_start_is_told_and_another_file_is_another_run(simulation, tmp_pa
         simulate(changed(second, out=tmp_path / "third", warm_start=tmp_path / "absent"))
 
 
+def test_a_warm_start_that_is_not_there_is_refused_before_anything_is_prepared(simulation, tmp_path):
+    with pytest.raises(Refusal, match="unreadable-weights"):
+        simulate(changed(simulation, warm_start=tmp_path / "absent"))
+    assert not simulation.out.exists()
+
+
+def test_a_synthetic_cohort_whose_writing_was_stopped_is_written_again(simulation, monkeypatch):
+    """And one of other patients is not taken for it, nor written over."""
+    own, killed = changed(simulation, cohort=None, sizes=(5, 5)), []
+
+    def write_cohort(out, sizes, seed, study, workers, progress):
+        assert not out.exists() or not list(out.iterdir())
+        (out / "site-a").mkdir(parents=True)
+        if not killed:
+            killed.append(True)
+            raise KeyboardInterrupt
+        about = {"synthetic": True, "seed": seed, "study_sha256": study.sha256, "sites": dict(enumerate(sizes))}
+        (out / simulate_module.ABOUT).write_text(json.dumps(about))
+
+    monkeypatch.setattr(simulate_module, "write_cohort", write_cohort)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(own)
+    assert not (own.out / "cohort").exists()
+    with pytest.raises(Refusal, match="no-sites"):  # this writer writes none
+        simulate(own)
+    assert json.loads((own.out / "cohort" / "cohort.json").read_text())["sites"] == {"0": 5, "1": 5}
+    assert not (own.out / "cohort-unfinished").exists()
+    with pytest.raises(Refusal, match="other-cohort"):
+        simulate(changed(own, sizes=(5, 6)))
+
+
 def test_ray_gets_sites_that_another_process_can_open(simulation, tmp_path, monkeypatch):
     """What Ray itself does with them is tests/simulations/test_ray_engine.py's."""
     first = simulate(simulation)

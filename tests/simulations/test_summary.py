@@ -8,7 +8,7 @@ RESULTS = {
     "strategy": "fedavg",
     "mode": "loso",
     "rounds": [],
-    "folds": [{}, {}],
+    "folds": [{"fold": "without-east"}, {"fold": "without-west", "failed": "no-quorum"}],
     "final": {"pooled": POOLED},
     "comparators": {"local_only": {"pooled": POOLED}, "features_clinical": {"pooled": POOLED}},
     "comparators_unavailable": {"fusion": "no-quorum"},
@@ -20,6 +20,8 @@ def test_it_shows_every_comparator_and_who_is_missing(tmp_path, capsys, monkeypa
     monkeypatch.setenv("COLUMNS", "160")
     print_summary(RESULTS, tmp_path)
     shown = capsys.readouterr().out
+    assert "failed: without-west (no-quorum)" in shown
+    assert "without-east" not in shown
     for words in ("loso, 2 folds", "local-only", "features + clinical", "fusion (no-quorum)", "lost: west", "0.800"):
         assert words in shown
 

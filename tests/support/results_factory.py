@@ -1,4 +1,4 @@
-"""A realistic results document of a synthetic five-site study, made with the functions that make real ones."""
+"""Realistic results documents of a synthetic five-site study, made with the functions that make real ones."""
 
 from copy import deepcopy
 from functools import cache
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedescc.client.learning.evaluate import split_sums
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.federation import Federation
+from fedescc.common.fold import Fold, KFold, Loso
 from fedescc.common.players import player_names
 from fedescc.common.statistics.metrics import evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.statistics.recalibration import recalibrate
@@ -21,9 +22,12 @@ from fedescc.server.evaluation.evaluate import Evaluation, pooled_auc
 from fedescc.server.evaluation.explanation import player_entries
 from fedescc.server.exchange import Attendance
 from fedescc.server.federate import privacy_entry
+from fedescc.server.fold_results import assemble
+from fedescc.server.modes import Mode, Plan
 from fedescc.server.replies import SplitShare, split_share
 from fedescc.server.results import final_entry, round_entry
 from fedescc.server.training.rounds import RoundRecord
+from fedescc.simulations.comparison.fold_comparison import COMPARATORS, pool_comparators
 
 PATIENTS = {"beijing": 64, "chengdu": 48, "henan-cancer": 71, "shantou": 39, "wuhan": 14}
 HIDDEN = "wuhan"  # too few patients of one class
@@ -70,6 +74,101 @@ def make_results() -> dict[str, Any]:
         "timing": {"seconds": {"statistics": 1.3, "rounds": 212.8, "evaluation": 33.1, "total": 247.2}},
         "synthetic_test": make_synthetic_test(rng),
         "notes": ["synthetic patients: the study's minimum counts are lifted, since there is nobody to protect"],
+    }
+
+
+FAILED = "wuhan"  # could not be tested while held out
+REJECTED = "shantou"  # sent a bad update in round 2 of every fold
+UNFITTED = "fusion"  # not to be had in the first fold
+SELECTED = (("tumour_volume_post", "fat_stranding_change"), ("tumour_volume_post",))
+
+
+def sample_folds(mode: Mode = "kfold") -> dict[str, Any]:
+    """A copy of `make_folds` to change at will."""
+    return deepcopy(make_folds(mode))
+
+
+@cache
+def make_folds(mode: Mode) -> dict[str, Any]:
+    """Results of several folds as a simulation leaves them: all comparators, a rejected update, a failed fold of loso.
+
+    The comparators are as in `sample_comparators`; of the folds' ``selected``, the first has one feature more.
+    """
+    folds: list[Fold] = [KFold(index=index, of=3) for index in range(3)]
+    if mode == "loso":
+        folds = [Loso(held_out=site) for site in sorted(PATIENTS)]
+    documents = [make_fold(place, fold) for place, fold in enumerate(folds)]
+    done = [one for one in documents if "failed" not in one]
+    results = sample_results() | assemble(Plan(mode=mode), done, [one for one in documents if "failed" in one])
+    results["comparators"] = pool_comparators([one["comparators"] for one in done])
+    results["comparators_unavailable"] |= {UNFITTED: "no-quorum"}
+    return {key: value for key, value in results.items() if key != "synthetic_test"}
+
+
+def make_fold(place: int, fold: Fold) -> dict[str, Any]:
+    """The results of a fold, or the code of its failure."""
+    held_out = fold.held_out if isinstance(fold, Loso) else None
+    head = {"place": place, "fold": fold.name, "held_out": held_out}
+    if held_out == FAILED:
+        return head | {"failed": "no-quorum"}
+    rng = np.random.default_rng(place)
+    tested = PATIENTS if held_out is None else {held_out: 80}
+    comparators = sample_comparators(tested, place)
+    if place == 0:
+        del comparators[UNFITTED]
+    rounds = [make_round(rng, number) for number in range(1, 3 + place)]
+    rounds[1]["refused"] = {REJECTED: "update-not-finite"}
+    return head | {
+        "sites_lost": [REJECTED],
+        "refused_before_training": {},
+        "refused_in_evaluation": {},
+        "flow": make_flow(),
+        "rounds": rounds,
+        "final": final_entry(make_evaluation(make_scores(rng, tested, skill=1.5))),
+        "comparators": comparators,
+        "comparators_unavailable": {},
+        "explanation": make_explanation(rng, read_study("escc-pcr")),
+        "timing": {"seconds": {"rounds": 10.0}},
+        "kept_round": 1 + place,
+    }
+
+
+def sample_comparators(tested: dict[str, int] = PATIENTS, place: int = 0) -> dict[str, Any]:
+    """Every comparator there is, with its difference from the federation; those on the wire with their fits."""
+    rng = np.random.default_rng(100 + place)
+    entries = {name: make_comparator(rng, skill=1.2, patients=tested) for name in COMPARATORS}
+    for name, entry in entries.items():
+        entry["versus_federated"] = {"difference": -0.031, "standard_error": 0.01, "p": 0.0019}
+        if name in ("clinical", "features_clinical", "radiomics_clinical", "fusion"):
+            entry |= {"penalty": 0.3, "selected": [], "fitted_on": ["beijing", "chengdu"], "refused": {}}
+    entries["features_clinical"]["selected"] = list(SELECTED[min(place, 1)])
+    entries["fusion"]["refused"] = {HIDDEN: "class-count-below-minimum"}
+    return entries
+
+
+def sample_start() -> dict[str, Any]:
+    """What a run of one fold says of its start and of the model that it kept: the best of 12 rounds, round 9."""
+    losses = [0.71, *(0.7 - 0.01 * number for number in range(1, 10)), 0.64, 0.65, 0.66]
+    pretraining = [
+        {"round": 1, "sites": ["beijing"], "refused": {"wuhan": "update-too-large"}, "patients": 60, "loss": 0.9},
+        {"round": 2, "sites": ["beijing", "wuhan"], "refused": {}, "patients": 74, "loss": 0.5, "seconds": 3.0},
+    ]
+    warm_start = {
+        "file_sha256": "ab" * 32,
+        "loaded": ["a", "b", "c"],
+        "mismatched": [{"name": "d", "model": [2, 3], "file": [3, 2]}],
+        "missing": ["e", "f"],
+        "unused": ["g"],
+        "parameters": {"loaded": 1200, "mismatched": 6, "missing": 20, "unused": 4},
+        "path": "/home/someone/weights.safetensors",
+    }
+    return {
+        "mode": "split",
+        "kept_round": 9,
+        "selection": {"reason": "best-validation", "validation_loss": losses},
+        "pretraining": pretraining,
+        "warm_start": warm_start,
+        "personalisation": {"kind": "none", "attraction": 0.1},
     }
 
 
@@ -131,9 +230,9 @@ def make_round(rng: np.random.Generator, number: int) -> dict[str, Any]:
     return round_entry(record, shares)
 
 
-def make_comparator(rng: np.random.Generator, *, skill: float) -> dict[str, Any]:
+def make_comparator(rng: np.random.Generator, *, skill: float, patients: dict[str, int] = PATIENTS) -> dict[str, Any]:
     """METRICS of a comparator, pooled and by site."""
-    scores = make_scores(rng, {site: n for site, n in PATIENTS.items() if site != HIDDEN}, skill=skill)
+    scores = make_scores(rng, {site: n for site, n in patients.items() if site != HIDDEN}, skill=skill)
     y, logit = (np.concatenate([scores[site][part] for site in scores]) for part in (0, 1))
     sites = {site: make_metrics(*part) for site, part in scores.items()}
     return {"pooled": make_metrics(y, logit), "sites": sites}

@@ -1,9 +1,13 @@
 """Pooling at the server: hostile or broken replies are refused, totals are sums, reasons are kept."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedescc.common.errors import Refusal
 from fedescc.common.statistics.metrics import METRIC_KEYS, suppressed_record
+from fedescc.common.statistics.recalibration import recalibration_terms
 from fedescc.common.sums import add_up
 from fedescc.common.wire import Reply
 from fedescc.server.evaluation.evaluate import pooled_auc
@@ -95,6 +99,15 @@ def test_site_estimates_come_with_reasons():
     assert share.estimate("calibration_intercept").reason == "not-released"
 
 
+@pytest.mark.parametrize("change", [{"auc": 0.95}, {"auc": 0.2}, {"auc_low": 0.95}, {"auc_low": 0.95, "auc": None}])
+def test_an_auc_outside_its_interval_is_refused(change):
+    interval = {"auc": 0.75, "auc_low": 0.6, "auc_high": 0.9}
+    assert split_share(SUMS | interval, {}, 2).estimates == interval
+    sums = {key: value for key, value in (SUMS | interval | change).items() if value is not None}
+    with pytest.raises(Refusal, match="malformed-message"):
+        split_share(sums, {}, 2)
+
+
 @pytest.mark.parametrize("counts", [[1, 2], [1, 2, 3, 4], 3, []])
 def test_fine_histograms_have_the_bins_asked_for(counts):
     with pytest.raises(Refusal, match="malformed-message"):
@@ -129,6 +142,34 @@ def test_incomplete_terms_are_refused(key):
     if isinstance(TERMS[key], list):
         with pytest.raises(Refusal, match="malformed-message"):
             recalibration_share(reply(**TERMS | {key: [*TERMS[key], 0.0]}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_pos": 10},
+        {"large_loss": [-1.0]},
+        {"large_hessian": [-2.0]},
+        {"slope_hessian": [2.0, 0.3, 0.4, 1.0]},
+        {"slope_hessian": [2.0, 3.0, 3.0, 1.0]},
+        {"slope_hessian": [1.0, 0.5, 2.0, 1.0]},  # singular, though it does not look it
+    ],
+)
+def test_terms_that_no_patients_have_are_refused(change):
+    with pytest.raises(Refusal, match="malformed-message"):
+        recalibration_share(reply(**TERMS | change))
+
+
+@given(st.integers(1, 40), st.floats(1e-6, 60), st.integers(0, 99))
+def test_terms_of_patients_are_taken_however_confident_their_model(n, scale, seed):
+    rng = np.random.default_rng(seed)
+    y, logit = rng.integers(0, 2, n), scale * rng.standard_normal(n)
+    large, slope = recalibration_terms(y, logit, (0.1,)), recalibration_terms(y, logit, (0.0, 1.0))
+    sums = {"n": n, "n_pos": int(y.sum())}
+    for name, terms in (("large", large), ("slope", slope)):
+        sums |= {f"{name}_loss": [terms.log_loss], f"{name}_gradient": terms.gradient.tolist()}
+        sums |= {f"{name}_hessian": terms.hessian.ravel().tolist()}
+    assert recalibration_share(reply(**sums)) is not None
 
 
 def test_shapley_sums_have_the_players_of_the_study():

@@ -165,6 +165,20 @@ def test_a_site_lost_on_the_path_has_no_part_in_any_step(sites, monkeypatch):
         assert step.coefficients == pytest.approx(sklearn(X, y, step.penalty), abs=1e-6)
 
 
+def test_classes_are_balanced_over_the_sites_that_are_left(sites, monkeypatch):
+    """The weights by all sites would give one class more say among the others."""
+    toy = sites.toy
+    cohort = toy.cohorts["site-b"]
+    mostly = np.where(np.arange(len(cohort)) % 6 > 0, 1, cohort.labels).astype(np.int8)
+    toy.cohorts["site-b"] = dataclasses.replace(cohort, labels=mostly)
+    regression, encoding = regression_of(open_sites(toy))
+    regression.balance()
+    failing_after(monkeypatch, "site-b", 2)
+    X, y = sites.pooled(encoding, names=["site-a", "site-c", "site-d"])
+    for step in fit_path(regression, (0.01, 1.0)):
+        assert step.coefficients == pytest.approx(sklearn(X, y, step.penalty, "balanced"), abs=1e-6)
+
+
 def test_without_quorum_there_is_no_fit(sites, monkeypatch):
     regression, _ = regression_of(sites, min_sites=4)
     failing_after(monkeypatch, "site-b", 1)

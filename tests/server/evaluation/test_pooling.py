@@ -90,6 +90,16 @@ def test_a_perfect_fold_leaves_no_interval():
     assert pooled["suppressed"]["auc_ci95"] == "auc-at-boundary"
 
 
+@pytest.mark.parametrize("interval", [[0.0, 0.9], [0.6, 1.0], [0.0, 1.0]])
+def test_an_interval_that_ends_where_none_can_leaves_no_interval(interval):
+    """A site may claim it of its own patients; the other folds still pool."""
+    claimed = exact_record(*patients(1, 60), 0.0) | {"auc_ci95": interval}
+    pooled = pool_records([exact_record(*patients(2, 60), 0.0), claimed])
+    assert pooled["auc"] is not None
+    assert pooled["auc_ci95"] is None
+    assert pooled["suppressed"]["auc_ci95"] == "auc-at-boundary"
+
+
 def test_every_site_is_pooled_over_the_folds_that_tested_it():
     a, b, c = (exact_record(*patients(seed, 40), 0.0) for seed in range(3))
     finals = [{"pooled": a, "sites": {"x": a}}, {"pooled": b, "sites": {"x": b, "y": c}}]

@@ -115,14 +115,14 @@ def test_a_site_that_misses_a_round_slows_scaffolds_control_by_its_share():
 def test_a_strategy_without_the_sites_it_needs_stops_the_run_and_says_why(chosen, sites, needed):
     with pytest.raises(Refusal, match="too-few-sites-for-strategy") as refusal:
         RoundSites(sites).run(strategy=chosen)
-    assert f"round 1: {sites} of {sites} invited sites took part, {needed} are needed" in str(refusal.value)
+    assert f"round 1: {sites} of {sites} invited sites took part, the strategy needs {needed} (" in str(refusal.value)
 
 
 def test_a_lost_site_that_krum_cannot_spare_is_named():
     sites = RoundSites(5)
     sites.changes["site-2", 3] = delta_of(at(0, np.nan))
     with pytest.raises(
-        Refusal, match=re.escape("round 3: 4 of 5 invited sites took part, 5 are needed (site-2: update")
+        Refusal, match=re.escape("round 3: 4 of 5 invited sites took part, the strategy needs 5 (site-2: update")
     ):
         sites.run(strategy={"name": "krum", "byzantine": 1})
 

@@ -56,6 +56,13 @@ def test_a_share_that_binary_fractions_miss_is_trimmed_whole():
     assert combine(TrimmedMean(trim=0.29), rows)[0] == np.arange(29, 71).mean()
 
 
+@pytest.mark.parametrize("sites", [3, 4, 5, 6])
+def test_a_share_of_all_but_one_half_leaves_the_middle(sites):
+    rows = some(sites)
+    expected = combine(Median(), rows)
+    assert np.array_equal(combine(TrimmedMean(trim=0.49999999999), rows), expected)
+
+
 @pytest.mark.parametrize("sites", [3, 4, 9, 10])
 def test_median_equals_numpys(sites):
     rows = some(sites, size=CHUNK + 3)

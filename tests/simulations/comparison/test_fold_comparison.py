@@ -47,6 +47,16 @@ def test_what_the_federation_fitted_and_scikit_learns_pooled_fit_score_alike(fol
     assert entries["clinical"]["versus_federated"] == pytest.approx(entries["centralised_clinical"]["versus_federated"])
 
 
+def test_a_site_that_missed_the_last_round_has_still_been_learned_from(fold):
+    rounds = fold.results["rounds"]
+    missed = [*rounds[:-1], rounds[-1] | {"sites": ["site-a", "site-c", "site-d"]}]
+    other = FoldComparison(fold.study, FEDERATION, fold.cohorts, {**fold.results, "rounds": missed}, fold.folder)
+    assert list(other.trained) == ["site-a", "site-b", "site-c", "site-d"]
+    never = [entry | {"sites": ["site-a", "site-c"]} for entry in rounds]
+    other = FoldComparison(fold.study, FEDERATION, fold.cohorts, {**fold.results, "rounds": never}, fold.folder)
+    assert list(other.trained) == ["site-a", "site-c"]
+
+
 def test_a_comparator_is_fitted_once(fold, monkeypatch):
     first = fold.entries(["local_only", "centralised"])
     monkeypatch.setattr(comparison, "fit", None)

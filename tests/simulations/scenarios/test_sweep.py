@@ -127,3 +127,12 @@ def test_seeds_that_are_none_are_refused(tmp_path):
     result = CliRunner().invoke(app, ["scenarios", "--seeds", "0,-1", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "invalid-seed" in str(result.exception)
+
+
+def test_a_seed_given_twice_is_one_federation(tmp_path, monkeypatch):
+    """Two runs of one cell would work in one folder at once."""
+    seen = []
+    monkeypatch.setattr("fedescc.simulations.scenarios.sweep.run_sweep", lambda sweep: seen.append(sweep) or {})
+    arguments = ["scenarios", "--seeds", "0,00,1,0", "--out", str(tmp_path), "--json"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert seen[0].seeds == (0, 1)
