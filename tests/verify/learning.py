@@ -6,10 +6,11 @@ Resumable: what lies in ``out/verify/learning`` already is not run again. Run: m
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from learning_document import as_markdown, as_page, measured, reached
+from learning_document import as_markdown, as_page, as_point, measured, reached
 from learning_runs import CURVE_FACTORS, Seed
 
 from fedescc.server.results import write_json
@@ -25,7 +26,8 @@ def main(out: Path, document: Path) -> int:
     unseen = [_once(seed.folder / "loso.json", seed.leave_one_out) for seed in seeds]
     rows = [measured(one, two) for one, two in zip(mains, unseen, strict=True)]
     first = seeds[0]
-    curve = [_once(first.folder / f"times-{f:g}.json", lambda f=f: first.curve(f)) for f in CURVE_FACTORS]
+    curve = [_once(first.folder / f"times-{f:g}.json", partial(first.curve, f)) for f in CURVE_FACTORS]
+    curve = sorted([*curve, as_point(mains[0])], key=lambda point: point["factor"])
     document.write_text(as_markdown(mains, rows, curve, _remarks(document)), encoding="utf-8")
     document.with_suffix(".html").write_text(as_page(rows, curve), encoding="utf-8")
     sys.stdout.write(document.read_text(encoding="utf-8"))

@@ -49,6 +49,18 @@ def measured(main: Measured, unseen: dict[str, dict[str, float]]) -> Measured:
     }
 
 
+def as_point(main: Measured) -> Measured:
+    """A main run as a point of the curve over the number of patients."""
+    areas = main["auc"]
+    return {
+        "factor": 1.0,
+        "training": main["training"],
+        "federated": areas["federated"]["auc"],
+        "ceiling": areas["ceiling_latent_regression"]["auc"],
+        **main["follows"]["federated"],
+    }
+
+
 def reached(rows: Sequence[Measured]) -> bool:
     """Whether every goal is met on the mean of the seeds."""
     goals = all(_mean(rows, key) >= least for key, (_, least) in GOALS.items())
