@@ -31,5 +31,5 @@ def governed_levels(counts: NDArray[np.int64], minimum: int) -> NDArray[np.int64
     if hidden and shown.any() and (hidden < minimum or hidden == most):
         first = int(np.flatnonzero(shown)[0])
         hidden += counts[first] - minimum
-        shown[first] = minimum if hidden >= minimum and hidden > most else 0
+        shown[first] = minimum if hidden >= minimum else 0
     return shown
