@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
 from fedescc.common.tabular.covariate_sums import CovariateSums, categorical_columns, numeric_columns, quantile_columns
 from fedescc.common.tabular.harmonisation import LANDMARKS, LandmarkSums
 from fedescc.common.tabular.moments import contradictory
 from fedescc.common.tabular.quantiles import BINS, Runs, runs_of
 from fedescc.common.wire import Sums
+from fedescc.server.replies import malformed, whole_numbers
 
 Whole = NDArray[np.int64]
 
@@ -32,10 +32,10 @@ def covariate_sums(study: Study, sums: Sums, features: Sequence[str]) -> Covaria
     patients, least = sums.get("n_train", 0), study.disclosure.min_class_count
     assert isinstance(patients, int)  # the schema says so
     columns = numeric_columns(study, features)
-    rows = [_vector(sums, f"covariate_{key}", len(columns)) for key in ("counts", "totals", "squares")]
+    rows = [whole_numbers(sums, f"covariate_{key}", len(columns)) for key in ("counts", "totals", "squares")]
     table = np.array(rows, np.int64).reshape(3, len(columns))
     if contradictory(table) or not _counts(table[0], patients, least):
-        raise _malformed("covariate sums contradict each other")
+        raise malformed("covariate sums contradict each other")
     counts = dict(zip(columns, table[0].tolist(), strict=True))
     return CovariateSums(
         tuple(columns),
@@ -54,14 +54,14 @@ def _levels(study: Study, sums: Sums, patients: int) -> dict[str, Whole]:
     levels = _parts(sums, "level_counts", sizes)
     for counts in levels.values():
         if not _counts(counts, patients, study.disclosure.min_class_count) or counts.sum() > patients:
-            raise _malformed("categories do not hold the patients they should")
+            raise malformed("categories do not hold the patients they should")
     return levels
 
 
 def _runs(cells: Whole, patients: int, least: int) -> Runs:
     """Merged cells that hold every patient with a value, the last of them up to the grid's end."""
     if not _counts(cells, patients, least) or cells.sum() != patients or (patients and not cells[-1]):
-        raise _malformed("a histogram does not hold the patients it should")
+        raise malformed("a histogram does not hold the patients it should")
     return runs_of(cells)
 
 
@@ -69,10 +69,13 @@ def _landmarks(study: Study, sums: Sums, patients: int) -> LandmarkSums | None:
     if study.imaging is None or study.imaging.harmonisation == "none":
         return None
     points = len(study.imaging.time_points)
-    scans, totals = _vector(sums, "landmark_counts", points), _vector(sums, "landmark_totals", LANDMARKS * points)
+    scans, totals = (
+        whole_numbers(sums, "landmark_counts", points),
+        whole_numbers(sums, "landmark_totals", LANDMARKS * points),
+    )
     found = LandmarkSums(scans, totals.reshape(points, LANDMARKS))
     if not _counts(scans, patients, study.disclosure.min_class_count) or not found.possible:
-        raise _malformed("landmarks of scans contradict each other")
+        raise malformed("landmarks of scans contradict each other")
     return found
 
 
@@ -83,17 +86,6 @@ def _counts(counts: Whole, patients: int, least: int) -> bool:
 
 def _parts(sums: Sums, key: str, sizes: dict[str, int]) -> dict[str, Whole]:
     """A vector cut into one piece a column."""
-    whole = _vector(sums, key, sum(sizes.values()))
+    whole = whole_numbers(sums, key, sum(sizes.values()))
     pieces = np.split(whole, np.cumsum(list(sizes.values()), dtype=np.intp))
     return dict(zip(sizes, pieces, strict=False))
-
-
-def _vector(sums: Sums, key: str, size: int) -> Whole:
-    value = sums.get(key)
-    if not isinstance(value, list) or len(value) != size:
-        raise _malformed(f"{key} is missing or of another length")
-    return np.array(value, dtype=np.int64)
-
-
-def _malformed(what: str) -> Refusal:
-    return Refusal("malformed-message", what, "check the site")

@@ -57,11 +57,11 @@ def split_share(sums: Sums, reasons: dict[str, str], bins: int, prefix: str = ""
     complete = EvaluationSums(**known) if len(known) == len(_SUMS) else None
     histogram = _histogram(own, bins)
     if histogram is not None and (complete is None or not _agree(histogram, complete)):
-        raise _malformed("a histogram does not hold the patients it should")
+        raise malformed("a histogram does not hold the patients it should")
     keys = ("auc", "auc_low", "auc_high", "calibration_intercept", "calibration_slope")
     estimates = {key: float(value) for key in keys if isinstance(value := own.get(key), int | float)}
     if not _ascend(estimates):
-        raise _malformed("an AUC lies outside its interval")
+        raise malformed("an AUC lies outside its interval")
     return SplitShare(complete, histogram, estimates, own_reasons)
 
 
@@ -74,7 +74,7 @@ def fine_histogram(reply: Reply, bins: int) -> NDArray[np.int64] | None:
     """
     if "counts" not in reply.sums:
         return None
-    return _vector(reply.sums, "counts", bins).astype(np.int64)
+    return whole_numbers(reply.sums, "counts", bins)
 
 
 def recalibration_share(reply: Reply) -> dict[str, RecalibrationTerms] | None:
@@ -99,8 +99,8 @@ def shapley_share(reply: Reply, players: int) -> ShapleySums | None:
     """
     if "counts" not in reply.sums:
         return None
-    counts = _vector(reply.sums, "counts", players).astype(np.int64)
-    return ShapleySums(counts, *(_vector(reply.sums, key, players) for key in ("absolute", "total", "squares")))
+    counts = whole_numbers(reply.sums, "counts", players)
+    return ShapleySums(counts, *(real_numbers(reply.sums, key, players) for key in ("absolute", "total", "squares")))
 
 
 def patients_and_loss(sums: Sums) -> tuple[int, float]:
@@ -112,14 +112,49 @@ def patients_and_loss(sums: Sums) -> tuple[int, float]:
     """
     n, loss = sums.get("n"), sums.get("loss")
     if type(n) is not int or not isinstance(loss, int | float):
-        raise _malformed("a training reply lacks its patients or its loss")
+        raise malformed("a training reply lacks its patients or its loss")
     return n, float(loss)
+
+
+def whole_numbers(sums: Sums, key: str, length: int) -> NDArray[np.int64]:
+    """A list of whole numbers out of a reply, (length,).
+
+    Raises:
+        Refusal: ``malformed-message``: it is missing, of another length, or holds something else.
+
+    """
+    values = _listed(sums, key, length)
+    if not all(type(value) is int for value in values):
+        raise malformed(f"{key} does not hold whole numbers")
+    return np.array(values, dtype=np.int64)
+
+
+def real_numbers(sums: Sums, key: str, length: int) -> NDArray[np.float64]:
+    """A list of numbers out of a reply, (length,).
+
+    Raises:
+        Refusal: ``malformed-message``: it is missing or of another length.
+
+    """
+    return np.asarray(_listed(sums, key, length), dtype=np.float64)
+
+
+def malformed(what: str) -> Refusal:
+    """The refusal of a reply that contradicts itself."""
+    return Refusal("malformed-message", what, "check the site's version")
+
+
+def _listed(sums: Sums, key: str, length: int) -> list[int] | list[float]:
+    value = sums.get(key)
+    if not isinstance(value, list) or len(value) != length:
+        raise malformed(f"{key} does not hold {length} values")
+    return value
 
 
 def _histogram(sums: Sums, bins: int) -> ClassHistogram | None:
     if "negatives" not in sums or "positives" not in sums:
         return None
-    return ClassHistogram(*(_vector(sums, key, bins).astype(np.int64) for key in ("negatives", "positives")))
+    return ClassHistogram(*(whole_numbers(sums, key, bins) for key in ("negatives", "positives")))
 
 
 def _agree(histogram: ClassHistogram, sums: EvaluationSums) -> bool:
@@ -136,12 +171,12 @@ def _ascend(estimates: dict[str, float]) -> bool:
 def _terms(sums: Sums, model: str, size: int) -> RecalibrationTerms:
     n, n_pos = sums.get("n"), sums.get("n_pos")
     if type(n) is not int or type(n_pos) is not int:
-        raise _malformed("recalibration terms lack their patients")
-    loss = float(_vector(sums, f"{model}_loss", 1)[0])
-    hessian = _vector(sums, f"{model}_hessian", size * size).reshape(size, size)
+        raise malformed("recalibration terms lack their patients")
+    loss = float(real_numbers(sums, f"{model}_loss", 1)[0])
+    hessian = real_numbers(sums, f"{model}_hessian", size * size).reshape(size, size)
     if not 0 <= n_pos <= n or loss < 0 or not _curved(hessian):
-        raise _malformed("recalibration terms are not those of patients")
-    return RecalibrationTerms(n, n_pos, loss, _vector(sums, f"{model}_gradient", size), hessian)
+        raise malformed("recalibration terms are not those of patients")
+    return RecalibrationTerms(n, n_pos, loss, real_numbers(sums, f"{model}_gradient", size), hessian)
 
 
 def _curved(hessian: NDArray[np.float64]) -> bool:
@@ -150,14 +185,3 @@ def _curved(hessian: NDArray[np.float64]) -> bool:
     bound = np.sqrt(np.outer(diagonal.clip(0), diagonal.clip(0))) * (1 + _ROUNDING)
     symmetric = np.abs(hessian - hessian.T) <= _ROUNDING * bound
     return bool((diagonal >= 0).all() and (np.abs(hessian) <= bound).all() and symmetric.all())
-
-
-def _vector(sums: Sums, key: str, length: int) -> NDArray[np.float64]:
-    value = sums.get(key)
-    if not isinstance(value, list) or len(value) != length:
-        raise _malformed(f"{key} does not hold {length} values")
-    return np.asarray(value, dtype=np.float64)
-
-
-def _malformed(what: str) -> Refusal:
-    return Refusal("malformed-message", what, "check the site's version")

@@ -20,7 +20,7 @@ from fedescc.common.sums import add_up
 from fedescc.common.wire import Reply
 from fedescc.server.evaluation.evaluate import DEFAULT_THRESHOLD, Evaluator
 from fedescc.server.exchange import Attendance
-from fedescc.server.replies import SplitShare, split_share
+from fedescc.server.replies import SplitShare, malformed, split_share, whole_numbers
 from fedescc.server.training.rounds import require_quorum
 
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # scikit-learn's C, strongest penalty first
@@ -187,14 +187,14 @@ def logistic_share(reply: Reply, size: int) -> LogisticTerms:
     """
     sums = reply.sums
     n, n_pos, loss = (sums.get(key) for key in ("n", "n_pos", "loss"))
-    gradient, hessian = sums.get("gradient"), sums.get("hessian")
     if type(n) is not int or type(n_pos) is not int or type(loss) is not int:
-        raise _malformed("logistic terms lack their patients or their loss")
-    if not _whole(gradient, size) or not _whole(hessian, size * (size + 1) // 2):
-        raise _malformed(f"logistic terms do not fit {size} coefficients")
-    found = LogisticTerms(n, n_pos, loss, np.array(gradient, np.int64), np.array(hessian, np.int64))
+        raise malformed("logistic terms lack their patients or their loss")
+    gradient, hessian = (
+        whole_numbers(sums, key, length) for key, length in (("gradient", size), ("hessian", size * (size + 1) // 2))
+    )
+    found = LogisticTerms(n, n_pos, loss, gradient, hessian)
     if not found.possible():
-        raise _malformed("logistic terms are not those of patients")
+        raise malformed("logistic terms are not those of patients")
     return found
 
 
@@ -212,11 +212,3 @@ def _released_losses(model: Evaluator, step: PathStep) -> dict[str, tuple[int, f
 
 def _mean_loss(parts: list[tuple[int, float]]) -> float:
     return float(sum(loss for _, loss in parts) / sum(n for n, _ in parts))
-
-
-def _whole(values: object, length: int) -> bool:
-    return isinstance(values, list) and len(values) == length and all(type(value) is int for value in values)
-
-
-def _malformed(what: str) -> Refusal:
-    return Refusal("malformed-message", what, "check the site's version")

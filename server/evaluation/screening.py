@@ -1,17 +1,16 @@
 """Federated screening of features: relevance and redundancy from exact sums, equal to the pooled computation."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from fedescc.common import wire
-from fedescc.common.errors import Refusal
 from fedescc.common.statistics.relevance import MAX_CANDIDATES, ClassMoments, Products, choose
 from fedescc.common.sums import add_up
 from fedescc.common.tabular.moments import STEPS, contradictory
 from fedescc.common.wire import Reply
 from fedescc.server.evaluation.evaluate import Evaluator
+from fedescc.server.replies import malformed, whole_numbers
 from fedescc.server.training.rounds import require_quorum
 
 _CANDIDATES = 2  # features looked at for each one wanted: products of fewer features can be asked of smaller sites
@@ -52,10 +51,9 @@ def class_moments_share(reply: Reply, features: int) -> ClassMoments:
         Refusal: another number of features, or moments that no patients can have.
 
     """
-    rows = [_whole(reply.sums.get(key), 2 * features) for key in ("counts", "totals", "squares")]
-    table = np.array(rows, np.int64)
+    table = np.array([whole_numbers(reply.sums, key, 2 * features) for key in ("counts", "totals", "squares")])
     if contradictory(table):
-        raise Refusal("malformed-message", "moments contradict each other", "check the site")
+        raise malformed("moments contradict each other")
     return ClassMoments(table.reshape(3, 2, features))
 
 
@@ -66,14 +64,14 @@ def products_share(reply: Reply, features: int) -> Products:
         Refusal: another number of features, or products that no patients can have.
 
     """
-    triangle = _whole(reply.sums.get("products"), features * (features + 1) // 2)
-    matrix = np.zeros((features, features), dtype=object)
-    matrix[np.triu_indices(features)] = triangle
+    triangle = whole_numbers(reply.sums, "products", features * (features + 1) // 2)
+    matrix = np.zeros((features, features), dtype=object)  # Python integers: squares must not overflow
+    matrix[np.triu_indices(features)] = triangle.tolist()
     diagonal, n = np.diag(matrix), reply.sums.get("n")
     squares = matrix * matrix > np.outer(diagonal, diagonal)
     if type(n) is not int or (diagonal < 0).any() or (diagonal > n * STEPS**2).any() or np.triu(squares).any():
-        raise Refusal("malformed-message", "products contradict each other", "check the site")
-    return Products(np.array(triangle, np.int64))
+        raise malformed("products contradict each other")
+    return Products(triangle)
 
 
 def _moments(evaluator: Evaluator, features: list[str]) -> ClassMoments:
@@ -92,9 +90,3 @@ def _products(evaluator: Evaluator, features: list[str], centres: list[int]) -> 
     found, attendance = evaluator.ask(wire.SCREENING, read, features=features, centres=centres)
     require_quorum(attendance, evaluator.min_sites, "screening")
     return add_up(found.values())
-
-
-def _whole(values: Any, length: int) -> list[int]:
-    if not isinstance(values, list) or len(values) != length or not all(type(value) is int for value in values):
-        raise Refusal("malformed-message", f"screening sums do not hold {length} whole numbers", "check the site")
-    return values
