@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, as_completed
 from contextlib import suppress
-from multiprocessing import get_context
 from typing import TypeVar
+
+from fedescc.client.workers import worker_pool
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -63,8 +64,7 @@ def _alone(function: Callable[[Input], Output], one: Input, died: Callable[[], O
 def _in_pool(
     function: Callable[[Input], Output], inputs: Mapping[str, Input], workers: int
 ) -> Iterator[tuple[str, Output]]:
-    # Spawned, not forked: ITK and torch have threads, and a fork copies their locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         keys: dict[Future[Output], str] = {pool.submit(function, one): key for key, one in inputs.items()}
         try:
             for future in as_completed(keys):

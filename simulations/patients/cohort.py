@@ -15,15 +15,14 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from fedescc.client.workers import worker_pool
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
 from fedescc.simulations.patients.dicom_writer import write_ct, write_rtstruct
@@ -129,8 +128,7 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
     if workers <= 1:
         yield from map(_write_patient, jobs)
         return
-    context = multiprocessing.get_context("spawn")  # fork is unsafe once torch or gRPC run threads
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         yield from pool.map(_write_patient, jobs, chunksize=2)
 
 

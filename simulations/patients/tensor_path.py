@@ -4,10 +4,8 @@ A test proves both paths equal bit for bit; this one makes test sets of a thousa
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from fedescc.client.imaging.preprocess import grid_spec, preprocess
 from fedescc.client.imaging.volumes.geometry import Geometry
 from fedescc.client.imaging.volumes.volume import MemoryVolume
 from fedescc.client.intake.intake import covariate_arrays
+from fedescc.client.workers import worker_pool
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Grid, Imaging, TimePoint
@@ -89,7 +88,7 @@ def latent_table(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
 
 
 def _render_all(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[NDArray[np.float16], NDArray[np.uint8]]]:
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    pool = worker_pool(workers) if workers > 1 else None
     with pool or nullcontext():
         yield from (pool.map(_tensors, jobs, chunksize=4) if pool else map(_tensors, jobs))
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
+from fedescc.client.workers import worker_pool
 from fedescc.common.console import Advance
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
@@ -22,7 +23,6 @@ from fedescc.common.imaging import Imaging
 from fedescc.common.study import Study
 from fedescc.common.wire import installed_version
 from fedescc.simulations.comparison.comparators import pool_cohorts
-from fedescc.simulations.engines.workers import worker_pool
 from fedescc.simulations.patients.outcome import draw_outcome
 from fedescc.simulations.patients.phantom import phantom_case
 from fedescc.simulations.patients.scanners import TEST_SITE, Scanner, site_letter

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fedescc.client.workers import worker_pool
 from fedescc.common.console import log, progress
 from fedescc.common.files import write_atomically
 from fedescc.server.results import write_json
 from fedescc.server.run_folder import make_folder
-from fedescc.simulations.engines.workers import worker_pool
 from fedescc.simulations.scenarios.cells import Record, kept_record, run_cell
 from fedescc.simulations.scenarios.markdown import as_markdown
 from fedescc.simulations.scenarios.page import as_page

@@ -3,11 +3,12 @@
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from multiprocessing import current_process, get_context
+from concurrent.futures import BrokenExecutor, Future
+from multiprocessing import current_process
 
 from fedescc.client.imaging.headers.batch import read_batch
 from fedescc.client.imaging.headers.walk import Signature
+from fedescc.client.workers import worker_pool
 
 Files = Sequence[tuple[str, Signature | None]]
 
@@ -44,8 +45,7 @@ def read_files(root: str, files: Files, workers: int | None = None) -> Iterator[
 
 
 def _in_pool(root: str, batches: Sequence[Files], workers: int) -> Iterator[bytes]:
-    # Spawned, not forked: the caller may have threads, and a fork copies their locks.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = worker_pool(workers)
     pending: deque[Future[bytes]] = deque()
     try:
         for batch in batches:

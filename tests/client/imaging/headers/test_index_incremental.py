@@ -249,7 +249,7 @@ def test_many_files_are_read_in_processes(monkeypatch: pytest.MonkeyPatch, files
 def test_batches_wait_in_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly they are taken, no more are read ahead than the processes need."""
     waiting = [0]
-    monkeypatch.setattr(reading, "ProcessPoolExecutor", lambda *_, **__: _Executor(waiting))
+    monkeypatch.setattr(reading, "worker_pool", lambda *_, **__: _Executor(waiting))
     taken = 0
     for _ in reading._in_pool("", [[]] * 100, 2):
         taken += 1

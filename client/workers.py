@@ -8,7 +8,7 @@ from multiprocessing.connection import wait
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of spawned processes: a fork is unsafe once torch or gRPC run threads."""
+    """A pool of spawned processes: ITK, torch and gRPC have threads, and a fork copies their locks."""
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
 
 

@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from fedescc.simulations.engines.workers import worker_pool
+from fedescc.client.workers import worker_pool
 
 PROGRAM = """
 import os, time
-from fedescc.simulations.engines.workers import worker_pool
+from fedescc.client.workers import worker_pool
 
 if __name__ == "__main__":
     with worker_pool(1) as pool:
