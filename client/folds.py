@@ -20,7 +20,6 @@ from fedescc.common.study import Split
 _MOST_GROUPS = 4  # of one fold
 _SHARE_TOLERANCE = 0.06
 UNUSED = "unused"  # of patients whom a fold neither trains on nor looks at
-_OF_TEST_PATIENTS = frozenset({wire.TEST, wire.RECALIBRATION, wire.EXPLANATION})
 
 Labels = NDArray[np.str_]
 
@@ -72,7 +71,7 @@ def require_part(message_type: str, fold: Fold | None, site: str) -> None:
     """
     if not isinstance(fold, Loso):
         return
-    about_test_patients = message_type in _OF_TEST_PATIENTS
+    about_test_patients = message_type in wire.OF_TEST_PATIENTS
     if fold.held_out == site and not about_test_patients:
         raise Refusal(HELD_OUT, f"{site} is held out of {message_type}", "nothing: it is tested later")
     if fold.held_out != site and about_test_patients:

@@ -28,6 +28,7 @@ VALIDATION = "evaluate.validation"
 TEST = "evaluate.test"
 RECALIBRATION = "evaluate.recalibration"
 EXPLANATION = "evaluate.explanation"
+OF_TEST_PATIENTS = frozenset({TEST, RECALIBRATION, EXPLANATION})
 
 _FLOAT_BYTES = 4
 _LONGEST_REASONS = 10_000

@@ -11,10 +11,9 @@ from fedescc.common.errors import Refusal
 from fedescc.common.fold import HELD_OUT, excused
 from fedescc.common.names import CODE
 from fedescc.common.schema import check_reply
-from fedescc.common.wire import EXPLANATION, RECALIBRATION, TEST, Reply, Request, pack_request, unpack_reply
+from fedescc.common.wire import OF_TEST_PATIENTS, Reply, Request, pack_request, unpack_reply
 
 _POLL_SECONDS = 0.05
-_OF_TEST_PATIENTS = frozenset({TEST, RECALIBRATION, EXPLANATION})
 
 Accept = Callable[[Reply], None]
 
@@ -120,7 +119,7 @@ def _take(
 
 def _is_excused(code: str, site: str | None, message_type: str, request: Request) -> bool:
     """Whether a site keeps to the fold; one that will not train because it is not held out is lost, not excused."""
-    fits = (code == HELD_OUT) != (message_type in _OF_TEST_PATIENTS)
+    fits = (code == HELD_OUT) != (message_type in OF_TEST_PATIENTS)
     return fits and excused(code, site, request.task)
 
 
