@@ -31,8 +31,8 @@ LEAVES = {
     "excluded, by rule",
     wire.TRAIN: "each round: update of the model's weights, training patients, number of updates, loss; counts, losses "
     "and class histograms of the validation patients",
-    wire.PRETRAIN: "each round of pretraining: update of the encoder's weights, patients with a scan, number of "
-    "updates, loss",
+    wire.PRETRAIN: "each round of pretraining: update of the weights of the encoder and its pretext head, training "
+    "patients, loss",
     wire.SCREENING: "for comparators with image features: by outcome, count, sum and sum of squares of each feature, "
     "and sums of products of the most relevant",
     wire.LOGISTIC: "for comparators: losses, gradients and Hessians of a logistic regression on the training patients, "
