@@ -29,7 +29,7 @@ def main(out: Path, document: Path) -> int:
     curve = [_once(first.folder / f"times-{f:g}.json", partial(first.curve, f)) for f in CURVE_FACTORS]
     curve = sorted([*curve, as_point(mains[0])], key=lambda point: point["factor"])
     document.write_text(as_markdown(mains, rows, curve, _remarks(document)), encoding="utf-8")
-    document.with_suffix(".html").write_text(as_page(rows, curve), encoding="utf-8")
+    (out / "learning.html").write_text(as_page(rows, curve), encoding="utf-8")
     sys.stdout.write(document.read_text(encoding="utf-8"))
     return 0 if reached(rows) else 1
 

@@ -93,8 +93,8 @@ def _setting(seeds: Sequence[Measured]) -> str:
     return f"""{date.today().isoformat()}: five sites of {sizes} patients (the ineligible among them),
 {training} training patients, AUC on {TEST_PATIENTS} extra patients of the same scanners (standard error about .012),
 outcome in {min(shares):.0%} to {max(shares):.0%} of them. The shipped study and settings; the phantom was frozen before
-anything was tuned, and seeds 0-2 took no part in the tuning (10 and 11 did). `make verify` writes this file and its
-plots, learning.html."""
+anything was tuned, and seeds 0-2 took no part in the tuning (10 and 11 did). `make verify` writes this file, and its
+plots to out/verify/learning/learning.html."""
 
 
 def as_page(rows: Sequence[Measured], curve: Sequence[Measured]) -> str:
