@@ -13,6 +13,14 @@ from fedescc.common.federation import Federation, read_federation
 from fedescc.common.study import Study, read_study
 from fedescc.simulations.scenarios.command import scenarios
 
+StudyOption = Annotated[str, typer.Option("--study", help="Study file, or a shipped study's name.")]
+SitesOption = Annotated[int, typer.Option("--sites", min=1, help="Synthetic cohort: number of hospitals.")]
+PatientsOption = Annotated[int, typer.Option("--patients", min=4, help="Synthetic cohort: mean patients a hospital.")]
+SizesOption = Annotated[
+    str | None,
+    typer.Option("--sizes", help="Synthetic cohort: instead, patients of each hospital, such as 120,70,50."),
+]
+
 app = command_line("fedescc-simulate", "Synthetic multi-site cohorts and whole federations in one process.")
 
 
@@ -24,11 +32,11 @@ def main() -> None:
 @app.command()
 def cohort(
     out: Annotated[Path, typer.Argument(help="Folder to write; absent or empty.")],
-    sites: Annotated[int, typer.Option(min=1, help="Number of hospitals.")] = 4,
-    patients: Annotated[int, typer.Option(min=4, help="Mean number of patients a hospital.")] = 60,
-    sizes: Annotated[str | None, typer.Option(help="Instead: patients of each hospital, such as 120,70,50.")] = None,
+    sites: SitesOption = 4,
+    patients: PatientsOption = 60,
+    sizes: SizesOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything is a function of it.")] = 0,
-    study: Annotated[str, typer.Option(help="Study file, or a shipped study's name.")] = "escc-pcr",
+    study: StudyOption = "escc-pcr",
 ) -> None:
     """Write a synthetic cohort: per site dicom/, clinical.csv and site.yaml."""
     from fedescc.simulations.patients.cohort import write_cohort
@@ -41,7 +49,7 @@ def cohort(
 
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - the command contract's options
-    study: Annotated[str, typer.Option(help="Study file, or a shipped study's name.")] = "escc-pcr",
+    study: StudyOption = "escc-pcr",
     cohort: Annotated[Path | None, typer.Option(help="Folder of sites; absent: a synthetic cohort.")] = None,
     config: Annotated[Path | None, typer.Option(help="Federation file; absent: the study's shipped settings.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Such as fedavg, fedprox, fedadam or scaffold.")] = None,
@@ -58,11 +66,9 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     out: Annotated[Path, typer.Option(help="Folder for results.json, report.html, model.safetensors.")] = Path(
         "fedescc-out"
     ),
-    sites: Annotated[int, typer.Option(min=1, help="Synthetic cohort: number of hospitals.")] = 4,
-    patients: Annotated[int, typer.Option(min=4, help="Synthetic cohort: mean patients a hospital.")] = 60,
-    sizes: Annotated[
-        str | None, typer.Option(help="Synthetic cohort: instead, patients of each hospital, such as 120,70,50.")
-    ] = None,
+    sites: SitesOption = 4,
+    patients: PatientsOption = 60,
+    sizes: SizesOption = None,
     test_patients: Annotated[int, typer.Option(min=0, help="Synthetic cohort: extra test patients.")] = 300,
     comparators: Annotated[
         str | None, typer.Option(help="Comma-separated models to compare with, all or none; absent: the study's few.")
@@ -76,36 +82,28 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
 
     A run that was stopped goes on when the same command is given again; a finished one shows its results.
     """
-    checked = read_study(study)
-    overrides = _overrides(strategy, rounds, seed, set_ or [])
-    if config is None:
-        federation = shipped_federation(checked, overrides)
-    else:
-        federation = read_federation(_text(config), str(config), overrides)
     from fedescc.server.modes import read_mode
     from fedescc.simulations.comparison.fold_comparison import read_comparators
-    from fedescc.simulations.engines.engine import require_engine
     from fedescc.simulations.simulate import Simulation, simulate
     from fedescc.simulations.summary import print_summary
 
-    require_engine(engine)
-    results = simulate(
-        Simulation(
-            checked,
-            federation,
-            out,
-            cohort,
-            _sizes(sizes, sites, patients),
-            test_patients,
-            read_comparators(comparators, checked),
-            shuffle,
-            read_mode(mode),
-            folds,
-            warm_start,
-            engine,
-            fresh,
-        )
+    checked = read_study(study)
+    simulation = Simulation(
+        study=checked,
+        federation=_federation(checked, config, _overrides(strategy, rounds, seed, set_ or [])),
+        out=out,
+        cohort=cohort,
+        sizes=_sizes(sizes, sites, patients),
+        test_patients=test_patients,
+        comparators=read_comparators(comparators, checked),
+        shuffle=shuffle,
+        mode=read_mode(mode),
+        folds=folds,
+        warm_start=warm_start,
+        engine=engine,
+        fresh=fresh,
     )
+    results = simulate(simulation)
     if json_:
         print_json(results)
     else:
@@ -125,6 +123,13 @@ def _sizes(sizes: str | None, sites: int, patients: int) -> tuple[int, ...]:
         return tuple(int(size) for size in sizes.split(","))
     except ValueError:
         raise Refusal("cohort-size", f"--sizes {sizes!r} is no list of numbers", "such as --sizes 120,70,50") from None
+
+
+def _federation(study: Study, config: Path | None, overrides: tuple[str, ...]) -> Federation:
+    """The settings of a federation file, or those that ship for the study."""
+    if config is None:
+        return shipped_federation(study, overrides)
+    return read_federation(_text(config), str(config), overrides)
 
 
 def _overrides(strategy: str | None, rounds: int | None, seed: int | None, given: list[str]) -> tuple[str, ...]:
