@@ -58,7 +58,7 @@ class LocalSite:
     opened: dict[str, "Opened"] = field(default_factory=dict, repr=False)
     questions: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
     state: SiteState = field(init=False, repr=False)
-    _logits: dict[tuple[str, int | None, str], Floats] = field(default_factory=dict, repr=False)
+    _logits: dict[tuple[str, str], Floats] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         floor = self.study.disclosure.min_class_count
@@ -74,11 +74,12 @@ class LocalSite:
 
         """
         fold = read_fold(request.task)
-        self.division = self.division or division(fold)
-        if division(fold) != self.division:
+        if self.division not in (None, division(fold)):
             raise Refusal("another-division", "the patients were divided in another way before", "restart the site")
         split, minimum = self.study.analysis.split, self.policy.min_class_count
-        return divide(self.cohort, fold, split, site=self.name, minimum=minimum)
+        divided = divide(self.cohort, fold, split, site=self.name, minimum=minimum)
+        self.division = division(fold)  # a division that was refused binds nobody
+        return divided
 
     def view_with(self, request: Request, names: Collection[str]) -> SiteCohort:
         """The view, its ``numeric`` also holding those image features among the names.
@@ -129,8 +130,7 @@ class LocalSite:
 
         Those asked for last are kept.
         """
-        # Under personalisation a round's own parameters are not those of a later question about the same weights.
-        key = (model_digest(request), request.task.get("round"), split)
+        key = (model_digest(request), split)
         if key not in self._logits:
             found = self._fused(request, split) if "models" in request.task else self._predicted(request, split)
             while len(self._logits) >= _KEPT_LOGITS:

@@ -7,26 +7,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.common.errors import Refusal
+from fedescc.common.fold import read_fold
 from fedescc.common.wire import Request
 
 MAX_DECLARED = 16  # models that one fold's test set may be opened for
 
-_OF_A_MODEL = ("encoding", "model", "models", "fusion")
+# Settings and round decide, under personalisation, which of a site's own parameters answer.
+_OF_A_MODEL = ("encoding", "model", "models", "fusion", "federation", "round")
 
 
 def fold_key(request: Request) -> str:
-    """The run and the fold of it that a request belongs to."""
-    return json.dumps([request.task.get("run"), request.task.get("fold")], sort_keys=True)
+    """The run and the fold of it that a request belongs to, however the fold is spelt.
+
+    Raises:
+        Refusal: ``unknown-fold``.
+
+    """
+    fold = read_fold(request.task)
+    return json.dumps([request.task.get("run"), None if fold is None else fold.name])
 
 
 def inputs_digest(request: Request) -> str:
-    """What a model's inputs are made from, whatever its weights."""
+    """What a model is beside its weights."""
     content = {key: request.task.get(key) for key in _OF_A_MODEL}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def model_digest(request: Request) -> str:
-    """Identity of a model: its weights, what its inputs are made from, and the run and fold it belongs to.
+    """Identity of a model: its weights, what else it is, and the run and fold it belongs to.
 
     Raises:
         Refusal: the request carries no weights.

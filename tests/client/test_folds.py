@@ -202,6 +202,13 @@ def test_the_sites_own_minimum_decides_whether_folds_are_too_small(toy):
         site(toy, minimum=100).view(request(toy, KFold(index=0, of=5)))
 
 
+def test_a_refused_division_binds_nobody(toy):
+    one = site(toy, minimum=20)
+    with pytest.raises(Refusal, match="fold-too-small"):
+        one.view(request(toy, KFold(index=0, of=20)))
+    assert len(one.view(request(toy, None)).rows("test"))
+
+
 def test_folds_of_one_number_are_one_division():
     assert division(KFold(index=0, of=5)) == division(KFold(index=4, of=5)) != division(KFold(index=0, of=4))
     assert division(Temporal()) not in {division(None), division(KFold(index=0, of=5))}

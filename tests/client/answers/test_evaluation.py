@@ -51,6 +51,24 @@ def test_a_model_that_was_not_declared_may_not_look(site):
         look(site, three, [one, two, three])
 
 
+@pytest.mark.parametrize("index", ["0", 0.0, False])
+def test_another_spelling_of_the_fold_opens_no_second_test(site, index):
+    first, again = (
+        model(site, slope, fold={"mode": "kfold", "index": i, "of": 3}) for slope, i in ((1.0, 0), (-1.0, index))
+    )
+    look(site, first, [first])
+    with pytest.raises(Refusal, match="test-already-opened"):
+        look(site, again, [again])
+
+
+@pytest.mark.parametrize("change", [{"round": 3}, {"federation": {"personalisation": {"kind": "ditto"}}}])
+def test_what_chooses_a_sites_own_parameters_makes_another_model(site, change):
+    opened = model(site, 1.0)
+    look(site, opened, [opened])
+    with pytest.raises(Refusal, match="test-already-opened"):
+        answer(site, wire.RECALIBRATION, model(site, 1.0, large=[0.0], slope=[0.0, 1.0], **change))
+
+
 def test_the_first_request_must_declare_itself(site):
     with pytest.raises(Refusal, match="test-already-opened"):
         look(site, model(site, 1.0), [model(site, 2.0)])

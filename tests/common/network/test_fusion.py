@@ -75,6 +75,8 @@ def test_a_fusion_without_its_numbers_is_refused(fusion):
         ({"fold": {"mode": "temporal"}}, False),
         ({"fusion": [0.0]}, False),
         ({"models": [{"size": 3}]}, False),
+        ({"round": 3}, False),
+        ({"federation": {"personalisation": {"kind": "ditto"}}}, False),
     ],
 )
 def test_a_model_is_its_weights_its_inputs_its_run_and_its_fold(task, same):
@@ -96,6 +98,12 @@ def test_a_look_is_a_model_with_threshold_and_bins(change):
 def test_a_request_without_weights_has_no_model():
     with pytest.raises(Refusal, match="malformed-message"):
         received_weights(Request("study"))
+
+
+@pytest.mark.parametrize("index", ["0", 0.0, False])
+def test_another_spelling_of_a_fold_is_no_other_fold(index):
+    one, other = (changed(ONE, fold={"mode": "kfold", "index": spelt, "of": 3}) for spelt in (0, index))
+    assert fold_key(one) == fold_key(other)
 
 
 def test_run_and_fold_make_the_key():
