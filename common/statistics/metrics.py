@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedescc.common.errors import Refusal
+from fedescc.common.statistics.proportions import wilson_interval
 from fedescc.common.statistics.roc import Estimate, Interval, checked_scores
 
 METRIC_KEYS = (
@@ -29,6 +30,8 @@ METRIC_KEYS = (
     "calibration_slope",
     "threshold",
 )
+PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
+"""METRICS with a Wilson interval under ``ci95``."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,11 @@ def metrics_record(
     calibration_intercept: Estimate[float],
     calibration_slope: Estimate[float],
 ) -> dict[str, Any]:
-    """METRICS of ``results.json``: the keys `METRIC_KEYS` in order, JSON types only.
+    """METRICS of ``results.json``: the keys `METRIC_KEYS` in order, ``ci95``, and only JSON types.
 
     An undefined value is None, with its reason under ``record["suppressed"][key]``; that key is absent when
-    nothing is undefined. The interval is the list [low, high].
+    nothing is undefined. An interval is the list [low, high]; ``ci95`` has that of every proportion (Wilson, JASA 22
+    (1927) 209), None where the proportion is.
     """
     estimates: dict[str, Estimate[Any]] = {
         "auc": auc,
@@ -145,13 +149,19 @@ def metrics_record(
     known = {"n": sums.n, "n_pos": sums.n_pos, "threshold": float(threshold)}
     record = {key: known[key] if key in known else estimates[key].value for key in METRIC_KEYS}
     reasons = {key: estimates[key].reason for key, value in record.items() if value is None}
-    return record | ({"suppressed": reasons} if reasons else {})
+    return record | {"ci95": _intervals(sums)} | ({"suppressed": reasons} if reasons else {})
 
 
 def suppressed_record(reason: str, threshold: float) -> dict[str, Any]:
     """METRICS of patients of whom nothing may be shown but the reason."""
     hidden = [key for key in METRIC_KEYS if key != "threshold"]
-    return {**dict.fromkeys(METRIC_KEYS), "threshold": threshold, "suppressed": dict.fromkeys(hidden, reason)}
+    record = {**dict.fromkeys(METRIC_KEYS), "threshold": threshold, "ci95": dict.fromkeys(PROPORTIONS)}
+    return record | {"suppressed": dict.fromkeys(hidden, reason)}
+
+
+def _intervals(sums: EvaluationSums) -> dict[str, list[float] | None]:
+    found = {name: wilson_interval(part, whole).value for name, (part, whole, _) in _proportions(sums).items()}
+    return {name: None if interval is None else list(interval) for name, interval in found.items()}
 
 
 def _proportions(sums: EvaluationSums) -> dict[str, tuple[int, int, str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedescc.common.disclosure.groups import Cells, Rule, one_group, told_pairs
 from fedescc.common.errors import Refusal
 from fedescc.common.tabular.moments import Numeric, Rows, Variables, in_steps, moment_table
 
@@ -97,20 +98,31 @@ def class_moments(variables: Variables, numeric: Numeric, labels: NDArray[np.int
     return ClassMoments(np.stack([moment_table(variables, numeric, own) for own in of_class], axis=1))
 
 
-def products(variables: Variables, numeric: Numeric, rows: Rows, centres: list[int], minimum: int) -> Products:
-    """Products over the rows given; a pair that fewer patients than ``minimum`` have both of counts as 0.
+def products(
+    variables: Variables, numeric: Numeric, rows: Rows, centres: list[int], rule: Rule, groups: Cells | None = None
+) -> Products:
+    """Products over the rows given, (n,); a pair that may not be told counts as 0, see `told_pairs`.
+
+    Args:
+        variables: the m features and their declared ranges.
+        numeric: feature -> (all patients,), NaN = missing.
+        rows: a site's training patients.
+        centres: (m,) steps that deviations are taken from.
+        rule: limits of what may be told.
+        groups: (n,) of the rows, where sums of whole groups are subtracted from each other.
 
     Raises:
         Refusal: ``value-out-of-range``.
 
     """
     deviation = np.zeros((len(rows), len(variables)), np.int64)
-    present = np.zeros((len(rows), len(variables)), np.int64)
+    present = np.zeros((len(rows), len(variables)), bool)
     for column, (name, variable) in enumerate(variables.items()):
         known = ~np.isnan(numeric[name][rows])
         deviation[known, column] = in_steps(name, variable, numeric[name][rows]) - centres[column]
         present[:, column] = known
-    sums = np.where(present.T @ present >= minimum, deviation.T @ deviation, 0)
+    told = told_pairs(present, one_group(len(rows)) if groups is None else groups, rule)
+    sums = np.where(told, deviation.T @ deviation, 0)
     return Products(sums[np.triu_indices(len(variables))])
 
 

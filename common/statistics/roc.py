@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedescc.common.errors import Refusal
+from fedescc.common.statistics.score_bins import bad_histogram, checked_edges, whole_counts
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -66,13 +67,13 @@ class ClassHistogram:
 
     def __post_init__(self) -> None:
         for name in ("negatives", "positives"):
-            object.__setattr__(self, name, _whole_counts(getattr(self, name)))
+            object.__setattr__(self, name, whole_counts(getattr(self, name)))
         if self.negatives.shape != self.positives.shape:
-            raise _bad_histogram(f"{self.negatives.size} bins of negatives, {self.positives.size} of positives")
+            raise bad_histogram(f"{self.negatives.size} bins of negatives, {self.positives.size} of positives")
 
     def __add__(self, other: "ClassHistogram") -> "ClassHistogram":
         if self.negatives.shape != other.negatives.shape:
-            raise _bad_histogram(f"{self.negatives.size} bins cannot be added to {other.negatives.size}")
+            raise bad_histogram(f"{self.negatives.size} bins cannot be added to {other.negatives.size}")
         return ClassHistogram(self.negatives + other.negatives, self.positives + other.positives)
 
 
@@ -168,50 +169,10 @@ def delong_interval(area: Estimate[float], variance: Estimate[float]) -> Estimat
     return Estimate((max(0.0, area.value - half), min(1.0, area.value + half)))
 
 
-def fine_logit_edges(count: int = 2001, limit: float = 1000.0) -> Floats:
-    """Edges for a fine histogram of training logits, (count,): .008 apart near 0, .8 % of |logit| far out.
-
-    Equal steps of asinh(logit), so that a model whose probabilities all round to 0 or 1 still spreads over
-    bins.
-    """
-    reach = math.asinh(limit)
-    return np.sinh(np.linspace(-reach, reach, count))
-
-
-def quantile_edges(counts: ArrayLike, fine_edges: ArrayLike, bins: int = 50, spread: float = 0.5) -> Floats:
-    """At most bins - 1 of the fine edges, near quantiles k/bins of a pooled fine histogram of training scores.
-
-    A share ``spread`` of the mass is laid evenly over the fine bins between the 1 % and 99 % quantiles first.
-    An overfitted model leaves a hole between its training classes just where test patients fall: quantiles
-    alone put no edge there (AUC error up to .17 at training AUC 1, against .007) and gain nothing elsewhere.
-
-    Args:
-        counts: patients per fine bin, shape (fine edges + 1,), both classes together, summed over sites;
-            noise may have made some negative, which count as 0.
-        fine_edges: strictly increasing, shape (fine edges,); see `fine_logit_edges`.
-        bins: bins wanted; fewer come back where several quantiles share a fine bin.
-        spread: share in [0, 1); 0 gives plain quantiles.
-
-    Raises:
-        Refusal: "bad-histogram" (lengths), "empty-histogram", "bad-edges", "bad-binning" (bins or spread).
-
-    """
-    edges = _checked_edges(fine_edges)
-    mass = np.maximum(np.asarray(counts, dtype=np.float64), 0.0)
-    if mass.shape != (edges.size + 1,):
-        raise _bad_histogram(f"{mass.size} counts for {edges.size} edges")
-    if bins < 2 or not 0 <= spread < 1:
-        raise Refusal("bad-binning", f"{bins} bins, spread {spread}", "ask for 2 bins, spread below 1")
-    if not mass.sum() > 0:
-        raise Refusal("empty-histogram", "the fine histogram holds no patient", "collect scores first")
-    below = np.cumsum(_spread_out(mass / mass.sum(), spread))
-    return edges[np.unique(_nearest(below[:-1], np.arange(1, bins) / bins))]
-
-
 def score_histogram(y: ArrayLike, score: ArrayLike, edges: ArrayLike) -> ClassHistogram:
     """Patients per bin and class over strictly increasing edges (bins - 1,); see `checked_scores`."""
     labels, scores = checked_scores(y, score)
-    thresholds = _checked_edges(edges)
+    thresholds = checked_edges(edges)
     bins = np.searchsorted(thresholds, scores, side="right")
     size = thresholds.size + 1
     return ClassHistogram(np.bincount(bins[~labels], minlength=size), np.bincount(bins[labels], minlength=size))
@@ -229,33 +190,48 @@ def histogram_delong_variance(histogram: ClassHistogram) -> Estimate[float]:
 
 def roc_curve_from_histogram(histogram: ClassHistogram, edges: ArrayLike) -> Estimate[RocCurve]:
     """ROC points at the edges, highest threshold first; undefined where a class is missing."""
-    thresholds = _edges_of(histogram, edges)
-    if reason := _too_few(_bin_placements(histogram), at_least=1):
+    thresholds = edges_of(histogram, edges)
+    if reason := class_missing(histogram):
         return Estimate(None, reason)
-    false_positives, true_positives = _called_positive(histogram)
-    return Estimate(
-        RocCurve(
-            false_positives / false_positives[-1],
-            true_positives / true_positives[-1],
-            thresholds[::-1].copy(),
-        )
+    false_positives, true_positives = called_positive(histogram)
+    rates = false_positives / false_positives[-1], true_positives / true_positives[-1]
+    return Estimate(RocCurve(*rates, thresholds[::-1].copy()))
+
+
+def edges_of(histogram: ClassHistogram, edges: ArrayLike) -> Floats:
+    """The edges as float64 (bins - 1,).
+
+    Raises:
+        Refusal: "bad-edges"; "bad-histogram" where there is not one bin more than edges.
+
+    """
+    thresholds = checked_edges(edges)
+    if histogram.negatives.size != thresholds.size + 1:
+        raise bad_histogram(f"{histogram.negatives.size} bins for {thresholds.size} edges")
+    return thresholds
+
+
+def called_positive(histogram: ClassHistogram) -> tuple[Counts, Counts]:
+    """False and true positives at each threshold, from nobody to everybody, shape (bins + 1,)."""
+    start = np.zeros(1, dtype=np.int64)
+    return (
+        np.concatenate([start, np.cumsum(histogram.negatives[::-1])]),
+        np.concatenate([start, np.cumsum(histogram.positives[::-1])]),
     )
 
 
-def youden_edge(histogram: ClassHistogram, edges: ArrayLike) -> Estimate[float]:
-    """The edge that maximises sensitivity + specificity - 1 (Youden, Cancer 3 (1950) 32).
+def class_missing(histogram: ClassHistogram) -> str | None:
+    """The reason why nothing ranks: nobody, or nobody of one class; None where both have patients."""
+    return too_few(int(histogram.negatives.sum()), int(histogram.positives.sum()), at_least=1)
 
-    Ties go to the highest edge: a response called where there is none may cost the patient the operation.
-    Compared in integers, so that the choice does not hang on rounding.
-    """
-    thresholds = _edges_of(histogram, edges)
-    if reason := _too_few(_bin_placements(histogram), at_least=1):
-        return Estimate(None, reason)
-    if thresholds.size == 0:
-        return Estimate(None, "no-edges")
-    false_positives, true_positives = _called_positive(histogram)
-    scaled = true_positives * false_positives[-1] - false_positives * true_positives[-1]
-    return Estimate(float(thresholds[::-1][int(np.argmax(scaled[1:-1]))]))
+
+def too_few(negatives: int, positives: int, *, at_least: int) -> str | None:
+    """The reason why so many patients do not do where each class needs one, or two; None if they do."""
+    if negatives + positives == 0:
+        return "no-patients"
+    if min(negatives, positives) == 0:
+        return "one-class"
+    return "fewer-than-two-per-class" if min(negatives, positives) < at_least else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,58 +297,4 @@ def _variance_of_mean(values: Floats, counts: Counts) -> float:
 
 
 def _too_few(placements: _Placements, at_least: int) -> str | None:
-    positives, negatives = int(placements.positives.sum()), int(placements.negatives.sum())
-    if positives + negatives == 0:
-        return "no-patients"
-    if min(positives, negatives) == 0:
-        return "one-class"
-    return "fewer-than-two-per-class" if min(positives, negatives) < at_least else None
-
-
-def _called_positive(histogram: ClassHistogram) -> tuple[Counts, Counts]:
-    """False and true positives at each threshold, from nobody to everybody, shape (bins + 1,)."""
-    start = np.zeros(1, dtype=np.int64)
-    return (
-        np.concatenate([start, np.cumsum(histogram.negatives[::-1])]),
-        np.concatenate([start, np.cumsum(histogram.positives[::-1])]),
-    )
-
-
-def _spread_out(share: Floats, spread: float) -> Floats:
-    below = np.cumsum(share)
-    even: Floats = np.zeros_like(share)
-    even[np.searchsorted(below, 0.01) : np.searchsorted(below, 0.99) + 1] = 1.0
-    mixed: Floats = (1.0 - spread) * share + spread * even / even.sum()
-    return mixed
-
-
-def _nearest(ascending: Floats, wanted: Floats) -> Counts:
-    """Index of the entry nearest to each wanted value; the lower one at a tie."""
-    after = np.searchsorted((ascending[1:] + ascending[:-1]) / 2, wanted)
-    return after.astype(np.int64)
-
-
-def _edges_of(histogram: ClassHistogram, edges: ArrayLike) -> Floats:
-    thresholds = _checked_edges(edges)
-    if histogram.negatives.size != thresholds.size + 1:
-        raise _bad_histogram(f"{histogram.negatives.size} bins for {thresholds.size} edges")
-    return thresholds
-
-
-def _checked_edges(edges: ArrayLike) -> Floats:
-    thresholds = np.asarray(edges, dtype=np.float64)
-    if thresholds.ndim != 1 or not np.isfinite(thresholds).all() or (np.diff(thresholds) <= 0).any():
-        what = f"{thresholds.size} edges are not finite and strictly increasing"
-        raise Refusal("bad-edges", what, "use the edges the coordinator fixed for this study")
-    return thresholds
-
-
-def _whole_counts(counts: ArrayLike) -> Counts:
-    given = np.asarray(counts)
-    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu" or (given < 0).any():
-        raise _bad_histogram(f"counts of type {given.dtype} and shape {given.shape} are not whole numbers >= 0")
-    return given.astype(np.int64)
-
-
-def _bad_histogram(what: str) -> Refusal:
-    return Refusal("bad-histogram", what, "make every histogram with score_histogram over the same edges")
+    return too_few(int(placements.negatives.sum()), int(placements.positives.sum()), at_least=at_least)

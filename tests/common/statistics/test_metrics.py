@@ -16,10 +16,12 @@ from sklearn.metrics import (
     precision_score,
     recall_score,
 )
+from statsmodels.stats.proportion import proportion_confint
 
 from fedescc.common.errors import Refusal
 from fedescc.common.statistics.metrics import (
     METRIC_KEYS,
+    PROPORTIONS,
     EvaluationSums,
     classification_metrics,
     confusion_counts,
@@ -137,8 +139,19 @@ def test_record_has_the_contracts_keys_and_no_reasons_when_all_is_known() -> Non
         "calibration_intercept": -0.1,
         "calibration_slope": 0.9,
         "threshold": 0.4,
+        "ci95": {
+            name: pytest.approx(list(proportion_confint(part, whole, method="wilson")), abs=1e-12)
+            for name, (part, whole) in {
+                "accuracy": (39, 50),
+                "sensitivity": (15, 20),
+                "specificity": (24, 30),
+                "ppv": (15, 21),
+                "npv": (24, 29),
+            }.items()
+        },
     }
-    assert tuple(record) == METRIC_KEYS
+    assert tuple(record) == (*METRIC_KEYS, "ci95")
+    assert tuple(record["ci95"]) == PROPORTIONS
     assert json.loads(json.dumps(record, allow_nan=False)) == record
 
 
@@ -151,7 +164,8 @@ def test_record_names_a_reason_for_every_null_and_no_other() -> None:
         calibration_intercept=Estimate(0.0),
         calibration_slope=Estimate(None, "separated"),
     )
-    assert tuple(record) == (*METRIC_KEYS, "suppressed")
+    assert tuple(record) == (*METRIC_KEYS, "ci95", "suppressed")
+    assert record["ci95"] == dict.fromkeys(PROPORTIONS)
     assert {key for key in METRIC_KEYS if record[key] is None} == set(record["suppressed"])
     assert record["calibration_intercept"] == 0.0
     assert record["suppressed"]["auc"] == "one-class"
@@ -169,8 +183,9 @@ def test_site_records_and_pooled_record_come_from_the_same_function() -> None:
         metrics_record(sums, threshold=0.4, auc_ci95=Estimate((0.6, 0.8)), **rest)
         for sums in (parts[0] + parts[1] + parts[2], evaluation_sums(y, p, 0.4))
     ]
-    summed, pooled = ({key: value for key, value in r.items() if key != "auc_ci95"} for r in records)
+    summed, pooled = ({key: value for key, value in r.items() if "ci95" not in key} for r in records)
     assert summed == pytest.approx(pooled, abs=1e-12)
+    assert records[0]["ci95"] == records[1]["ci95"]
     assert records[0]["auc_ci95"] == records[1]["auc_ci95"] == [0.6, 0.8]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
+from fedescc.common.disclosure.groups import Rule
 from fedescc.common.errors import Refusal
 from fedescc.common.protocol import NumericVariable
 from fedescc.common.statistics.relevance import ClassMoments, Products, choose, class_moments, products
@@ -36,8 +37,8 @@ def test_sums_over_sites_are_the_pooled_sums_exactly():
     assert (total.table == pooled.table).all()
     assert total.relevance().tolist() == pooled.relevance().tolist()
     centres = pooled.centres()
-    parts = [products(VARIABLES, own, rows, centres, minimum=1) for own, _, rows in sites]
-    whole = products(VARIABLES, numeric, everybody, centres, minimum=1)
+    parts = [products(VARIABLES, own, rows, centres, Rule(1)) for own, _, rows in sites]
+    whole = products(VARIABLES, numeric, everybody, centres, Rule(1))
     assert ((parts[0] + parts[1] + parts[2] + parts[3]).triangle == whole.triangle).all()
 
 
@@ -69,7 +70,7 @@ def test_correlation_is_numpys_with_missing_values_at_the_mean():
     numeric, labels = patients(3)
     everybody = np.arange(len(labels))
     centres = class_moments(VARIABLES, numeric, labels, everybody).centres()
-    found = products(VARIABLES, numeric, everybody, centres, minimum=1).correlation(4)
+    found = products(VARIABLES, numeric, everybody, centres, Rule(1)).correlation(4)
     filled = np.stack([np.where(np.isnan(v), np.nanmean(v), v) for v in list(numeric.values())[:3]])
     assert found[:3, :3] == pytest.approx(np.corrcoef(filled), abs=1e-5)
     assert found[3].tolist() == [0.0] * 4
@@ -87,11 +88,11 @@ def test_products_of_values_that_few_patients_have_both_of_are_nothing():
     a = np.array([1.0, 2.0, 3.0, np.nan, np.nan])
     b = np.array([np.nan, np.nan, 5.0, 6.0, 7.0])
     variables = {name: VARIABLES[name] for name in "ab"}
-    found = products(variables, {"a": a, "b": b}, np.arange(5), [0, 0], minimum=3).triangle
+    found = products(variables, {"a": a, "b": b}, np.arange(5), [0, 0], Rule(3)).triangle
     assert found[1] == 0
     assert found[0] > 0
     assert found[2] > 0
-    assert products(variables, {"a": a, "b": b}, np.arange(5), [0, 0], minimum=1).triangle[1] != 0
+    assert products(variables, {"a": a, "b": b}, np.arange(5), [0, 0], Rule(1)).triangle[1] != 0
 
 
 def test_the_choice_takes_the_best_and_drops_what_repeats_it():

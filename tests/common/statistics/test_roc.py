@@ -1,15 +1,12 @@
 """ROC analysis against pROC's published values, scikit-learn, and the definitions written out."""
 
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
+from scored_patients import Floats, Labels, known, patients, tied_scores
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedescc.common.errors import Refusal
@@ -17,41 +14,19 @@ from fedescc.common.statistics.roc import (
     ClassHistogram,
     Estimate,
     auc,
+    called_positive,
+    class_missing,
     delong_interval,
     delong_variance,
-    fine_logit_edges,
+    edges_of,
     histogram_auc,
     histogram_delong_variance,
     logit_interval,
     paired_delong,
-    quantile_edges,
     roc_curve_from_histogram,
     score_histogram,
-    youden_edge,
+    too_few,
 )
-
-Floats = NDArray[np.float64]
-Labels = NDArray[np.bool_]
-
-
-def known(estimate: Estimate[float]) -> float:
-    assert estimate.value is not None, estimate.reason
-    return estimate.value
-
-
-def patients(rng: np.random.Generator, n: int, gap: float, scale: float = 1.0) -> tuple[Labels, Floats]:
-    y = rng.random(n) < 0.35
-    y[:4] = [True, True, False, False]
-    return y, scale * (rng.normal(size=n) + gap * (y - 0.5))
-
-
-@st.composite
-def tied_scores(draw: st.DrawFn, at_least: int = 2) -> tuple[Labels, Floats]:
-    """Small samples with many ties and at least so many patients in each class."""
-    extra = draw(st.lists(st.booleans(), max_size=30))
-    y = np.array([True] * at_least + [False] * at_least + extra)
-    scores = draw(hnp.arrays(np.int64, y.size, elements=st.integers(-4, 4)))
-    return y, scores.astype(np.float64)
 
 
 def delong_by_definition(y: Labels, s: Floats) -> float:
@@ -61,24 +36,18 @@ def delong_by_definition(y: Labels, s: Floats) -> float:
     return float(v10.var(ddof=1) / v10.size + v01.var(ddof=1) / v01.size)
 
 
-@pytest.fixture(scope="module")
-def asah(real_data: Path) -> dict[str, Floats]:
-    """The aSAH data of pROC: outcome 1 = Poor, and three predictors."""
-    with (real_data / "proc_asah" / "aSAH.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    table = {name: np.array([float(row[name]) for row in rows]) for name in ("wfns", "s100b", "ndka")}
-    return table | {"poor": np.array([float(row["outcome"] == "Poor") for row in rows])}
-
-
 @pytest.mark.real_data
 def test_asah_areas_and_variances_are_those_of_proc(asah: dict[str, Floats]) -> None:
+    """pROC prints seven digits of an area, enough to tell how many of the 41 · 72 pairs are won."""
     published = {
-        "s100b": (0.7313686, 0.00266868245717244),
-        "ndka": (0.6119580, 0.0031908105493913),
-        "wfns": (0.8236789, 0.00146991470882363),
+        "s100b": (0.7313686, 2159.0, 0.00266868245717244),
+        "ndka": (0.6119580, 1806.5, 0.0031908105493913),
+        "wfns": (0.8236789, 2431.5, 0.00146991470882363),
     }
-    for predictor, (area, variance) in published.items():
-        assert known(auc(asah["poor"], asah[predictor])) == pytest.approx(area, abs=5e-8)
+    for predictor, (area, wins, variance) in published.items():
+        found = known(auc(asah["poor"], asah[predictor]))
+        assert found == pytest.approx(area, abs=5e-8)
+        assert found == pytest.approx(wins / (41 * 72), abs=1e-15)
         assert known(delong_variance(asah["poor"], asah[predictor])) == pytest.approx(variance, rel=1e-12)
 
 
@@ -96,14 +65,6 @@ def test_asah_paired_comparison_is_that_of_proc(asah: dict[str, Floats]) -> None
     assert found.z == pytest.approx(2.209, abs=5e-4)
     assert found.p == pytest.approx(0.02718, abs=5e-6)
     assert found.difference == pytest.approx(0.8236789 - 0.7313686, abs=1e-7)
-
-
-@pytest.mark.real_data
-def test_asah_youden_threshold_is_that_of_proc(asah: dict[str, Floats]) -> None:
-    """coords(s100b, "best") gives .205, with edges half-way between the values seen."""
-    seen = np.unique(asah["s100b"])
-    edges = (seen[1:] + seen[:-1]) / 2
-    assert known(youden_edge(score_histogram(asah["poor"], asah["s100b"], edges), edges)) == pytest.approx(0.205)
 
 
 @given(tied_scores())
@@ -198,7 +159,6 @@ def test_degenerate_samples_give_a_reason(y: list[int], s: list[float], area: st
     assert histogram_auc(histogram).reason == area
     assert histogram_delong_variance(histogram).reason == variance
     assert roc_curve_from_histogram(histogram, edges).reason == area
-    assert youden_edge(histogram, edges).reason == area
 
 
 @pytest.mark.parametrize(("s", "area"), [([1, 2, 3, 4], 1.0), ([4, 3, 2, 1], 0.0), ([5, 5, 5, 5], 0.5)])
@@ -279,100 +239,6 @@ def test_histogram_curve_is_that_of_scikit_learn(sample: tuple[Labels, Floats]) 
     assert area == pytest.approx(known(histogram_auc(score_histogram(y, s, edges))), abs=1e-12)
 
 
-@given(tied_scores())
-def test_youden_edge_beats_every_other_and_wins_ties_from_above(sample: tuple[Labels, Floats]) -> None:
-    y, s = sample
-    edges = np.arange(-3, 5).astype(np.float64)
-    chosen = known(youden_edge(score_histogram(y, s, edges), edges))
-    positives, negatives = int(y.sum()), int((~y).sum())
-    scaled = {e: int((y & (s >= e)).sum()) * negatives - int((~y & (s >= e)).sum()) * positives for e in edges}
-    best = max(scaled.values())
-    assert chosen == max(e for e, value in scaled.items() if value == best)
-
-
-def test_youden_needs_an_edge() -> None:
-    histogram = score_histogram([0, 1], [0.1, 0.9], [])
-    assert youden_edge(histogram, []).reason == "no-edges"
-    assert known(histogram_auc(histogram)) == 0.5
-
-
-def fine_histogram(y: Labels, s: Floats) -> NDArray[np.int64]:
-    fine = score_histogram(y, s, fine_logit_edges())
-    return fine.negatives + fine.positives
-
-
-# Training AUC .82 as tested; overconfident (logits x 12); and overfitted too, with training AUC .983, .9977, .9998.
-@pytest.mark.parametrize(("train_gap", "scale"), [(1.3, 1.0), (1.3, 12.0), (3.0, 12.0), (4.0, 12.0)])
-def test_fifty_bins_from_training_scores_are_enough(train_gap: float, scale: float) -> None:
-    """Two hundred federations of 210 training and 300 test patients at AUC .82."""
-    rng = np.random.default_rng(11)
-    errors, se_errors = [], []
-    for _ in range(200):
-        edges = quantile_edges(fine_histogram(*patients(rng, 210, train_gap, scale)), fine_logit_edges())
-        y, s = patients(rng, 300, 1.3, scale)
-        histogram = score_histogram(y, s, edges)
-        assert histogram.negatives.size <= 50
-        errors.append(abs(known(histogram_auc(histogram)) - known(auc(y, s))))
-        se_errors.append(math.sqrt(known(histogram_delong_variance(histogram)) / known(delong_variance(y, s))) - 1)
-    assert np.mean(errors) <= (0.001 if train_gap < 4 else 0.0012)
-    assert np.max(errors) <= 0.005
-    assert np.max(np.abs(se_errors)) <= 0.02
-
-
-def test_equal_width_probability_bins_fail_on_overconfident_scores() -> None:
-    """Why quantiles of logits: with probabilities at 0 and 1, equal bins put everybody into two."""
-    rng = np.random.default_rng(12)
-    y, s = patients(rng, 300, 1.3, scale=12.0)
-    probability = 0.5 * (1 + np.tanh(s / 2))
-    equal = score_histogram(y, probability, np.arange(1, 50) / 50)
-    quantile = score_histogram(y, s, quantile_edges(fine_histogram(y, s), fine_logit_edges()))
-    exact = known(auc(y, s))
-    assert abs(known(histogram_auc(equal)) - exact) > 0.01
-    assert abs(known(histogram_auc(quantile)) - exact) < 0.003
-
-
-def test_plain_quantiles_fail_where_training_classes_are_far_apart_and_spread_does_not() -> None:
-    rng = np.random.default_rng(13)
-    training = fine_histogram(*patients(rng, 210, gap=8.0, scale=3.0))
-    y, s = patients(rng, 300, gap=1.3, scale=3.0)
-    error = {}
-    for spread in (0.0, 0.5):
-        edges = quantile_edges(training, fine_logit_edges(), spread=spread)
-        error[spread] = abs(known(histogram_auc(score_histogram(y, s, edges))) - known(auc(y, s)))
-    assert error[0.0] > 0.05
-    assert error[0.5] < 0.01
-
-
-def test_plain_quantile_edges_are_the_quantiles() -> None:
-    """One patient in each of 100 unit bins: quarters lie at 25, 50 and 75."""
-    fine = np.arange(1.0, 100.0)
-    assert quantile_edges(np.ones(100), fine, bins=4, spread=0.0).tolist() == [25.0, 50.0, 75.0]
-    assert quantile_edges(np.ones(100), fine, bins=4).tolist() == [25.0, 50.0, 75.0]
-
-
-@settings(max_examples=60)
-@given(
-    hnp.arrays(np.int64, 41, elements=st.integers(-3, 30)).filter(lambda counts: bool((counts > 0).any())),
-    st.integers(2, 60),
-    st.floats(0, 0.99),
-)
-def test_quantile_edges_are_increasing_fine_edges(counts: NDArray[np.int64], bins: int, spread: float) -> None:
-    fine = np.linspace(-2, 2, 40)
-    edges = quantile_edges(counts, fine, bins, spread)
-    assert 1 <= edges.size <= bins - 1
-    assert set(edges.tolist()) <= set(fine.tolist())
-    assert (np.diff(edges) > 0).all()
-
-
-def test_fine_edges_are_dense_near_zero_and_reach_a_thousand() -> None:
-    edges = fine_logit_edges()
-    assert edges.shape == (2001,)
-    assert edges[[0, -1]] == pytest.approx([-1000, 1000])
-    assert edges[1000] == pytest.approx(0, abs=1e-12)
-    assert np.diff(edges).min() == pytest.approx(0.0076, abs=1e-4)
-    assert (np.diff(edges)[1500:] / edges[1500:-1]).max() < 0.008
-
-
 def test_malformed_histograms_and_edges_are_refused() -> None:
     ok = ClassHistogram(np.array([1, 2]), np.array([3, 4]))
     refused = {
@@ -381,22 +247,43 @@ def test_malformed_histograms_and_edges_are_refused() -> None:
             lambda: ClassHistogram(np.array([1, -2]), np.array([3, 4])),
             lambda: ClassHistogram(np.array([1.5, 2]), np.array([3, 4])),
             lambda: ok + ClassHistogram(np.array([1]), np.array([3])),
-            lambda: youden_edge(ok, [0.1, 0.2]),
+            lambda: roc_curve_from_histogram(ok, [0.1, 0.2]),
             lambda: roc_curve_from_histogram(ok, []),
-            lambda: quantile_edges([1, 2], [0.1, 0.2]),
+            lambda: edges_of(ok, [0.1, 0.2]),
         ],
         "bad-edges": [
             lambda: score_histogram([0], [0.5], [0.2, 0.2]),
             lambda: score_histogram([0], [0.5], [0.3, math.inf]),
         ],
-        "bad-binning": [
-            lambda: quantile_edges([1, 2], [0.1], bins=1),
-            lambda: quantile_edges([1, 2], [0.1], spread=1.0),
-        ],
-        "empty-histogram": [lambda: quantile_edges([0, 0], [0.1])],
     }
     for code, attempts in refused.items():
         for attempt in attempts:
             with pytest.raises(Refusal) as caught:
                 attempt()
             assert caught.value.code == code
+
+
+def test_patients_called_positive_are_counted_from_nobody_to_everybody() -> None:
+    false_positives, true_positives = called_positive(ClassHistogram(np.array([5, 2, 1]), np.array([0, 3, 4])))
+    assert false_positives.tolist() == [0, 1, 3, 8]
+    assert true_positives.tolist() == [0, 4, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("negatives", "positives", "ranks", "varies"),
+    [
+        (0, 0, "no-patients", "no-patients"),
+        (0, 3, "one-class", "one-class"),
+        (3, 0, "one-class", "one-class"),
+        (1, 3, None, "fewer-than-two-per-class"),
+        (2, 2, None, None),
+    ],
+)
+def test_reasons_for_too_few_patients(negatives: int, positives: int, ranks: str | None, varies: str | None) -> None:
+    assert class_missing(ClassHistogram(np.array([negatives]), np.array([positives]))) == ranks
+    assert too_few(negatives, positives, at_least=2) == varies
+
+
+def test_edges_come_back_as_floats() -> None:
+    edges = edges_of(ClassHistogram(np.array([1, 2]), np.array([3, 4])), [1])
+    assert (edges.tolist(), edges.dtype) == ([1.0], np.float64)
