@@ -6,7 +6,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedescc.client.answers.dispatch import answer
+from fedescc.client.answers.dispatch import HANDLERS, answer
 from fedescc.client.egress import error_reply, release
 from fedescc.client.intake.intake import load_cohort
 from fedescc.client.local_site import LocalSite
@@ -14,6 +14,8 @@ from fedescc.client.site import read_site
 from fedescc.common.errors import Refusal
 from fedescc.common.study import read_study
 from fedescc.common.wire import unpack_request
+
+_NO_ACTION = "default"  # what Flower calls the action of a message type that names none
 
 OpenSite = Callable[[Context], LocalSite]
 
@@ -33,12 +35,10 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
         except Exception as error:  # noqa: BLE001 - an exception's text may quote a patient: only its kind leaves
             return error_reply(f"site-error:{type(error).__name__.lower()}", message)
 
-    app.train()(serve)
-    app.train("pretraining")(serve)
-    for action in ("statistics", "screening", "logistic"):
-        app.query(action)(serve)
-    for action in ("training_scores", "validation", "test", "recalibration", "explanation"):
-        app.evaluate(action)(serve)
+    register = {"train": app.train, "evaluate": app.evaluate, "query": app.query}
+    for message_type in HANDLERS:
+        category, _, action = message_type.partition(".")
+        register[category](action or _NO_ACTION)(serve)
     return app
 
 

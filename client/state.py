@@ -1,7 +1,8 @@
 """What a site must remember from round to round: SCAFFOLD's control, and parameters that never leave it.
 
 Everything is kept by the round that left it, beside what that round started from, so that a round asked for again
-gives the same answer. Nothing is ever deleted but what a run's later rounds replaced: the last parameters of its own
+gives the same answer. A round has one file, replaced at once: wherever a process is killed, a round has left the old
+or the new, never both. Nothing is ever deleted but what a run's later rounds replaced: the last parameters of its own
 are a hospital's model. A server names run and round, and neither can choose a path.
 """
 
@@ -21,8 +22,8 @@ from fedescc.common.wire import Request
 Purpose = Literal["control", "own"]
 
 _RUN = re.compile(r"[0-9a-f]{8,64}")
-_NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.safetensors")
-_ROOT, _FIXED_SPLIT, _VALUES = "state", "split", "values"
+_NAME = re.compile(r"(\d{6})\.safetensors")
+_ROOT, _FIXED_SPLIT, _VALUES, _STARTED_FROM = "state", "split", "values", "started_from"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Place:
         return cls(run, _FIXED_SPLIT if fold is None else fold.name, purpose)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Stamp:
     """Which round left something, and the digest (16 hex digits) of the shared model which that round started from."""
 
@@ -68,7 +69,7 @@ class Held:
 
 
 class SiteState:
-    """Flat float32 vectors by place and stamp.
+    """Flat float32 vectors by place and round.
 
     Args:
         folder: vectors are files below its ``state/`` (safetensors, for their owner's eyes alone); None keeps them
@@ -86,11 +87,11 @@ class SiteState:
             Refusal: ``round-too-old``, that is forgotten; ``unreadable-weights``, its file is damaged.
 
         """
-        stamps = self._store.stamps(place)
-        earlier = [stamp for stamp in stamps if stamp.round < number]
-        if stamps and not earlier:
+        rounds = self._store.rounds(place)
+        earlier = [left for left in rounds if left < number]
+        if rounds and not earlier:
             raise Refusal("round-too-old", f"what round {number} started from is gone", "start a new run")
-        return self._held(place, max(earlier, default=START))
+        return self._held(place, max(earlier, default=START.round))
 
     def left_by(self, place: Place, number: int) -> Held:
         """What round ``number`` left; round 0 is the start.
@@ -99,10 +100,9 @@ class SiteState:
             Refusal: ``state-lost``, nothing of that round is here; ``unreadable-weights``.
 
         """
-        found = [stamp for stamp in self._store.stamps(place) if stamp.round == number]
-        if number and not found:
+        if number != START.round and number not in self._store.rounds(place):
             raise Refusal("state-lost", f"what round {number} left is gone", "start a new run")
-        return self._held(place, found[0] if found else START)
+        return self._held(place, number)
 
     def of_model(self, place: Place, digest: str) -> Held | None:
         """What belongs to a shared model; None at a place without any round.
@@ -113,11 +113,12 @@ class SiteState:
             Refusal: ``round-too-old`` or ``unreadable-weights``.
 
         """
-        stamps = self._store.stamps(place)
-        if not stamps:
+        rounds = [left for left in self._store.rounds(place) if left != START.round]
+        if not rounds:
             return None
-        started = [stamp.round for stamp in stamps if stamp.started_from == digest]
-        return self.before(place, started[0]) if started else self._held(place, stamps[-1])
+        started = (left for left in rounds if self._store.started_from(place, left) == digest)
+        first = next(started, None)
+        return self._held(place, rounds[-1]) if first is None else self.before(place, first)
 
     def keep(self, place: Place, stamp: Stamp, values: FlatParameters, since: Held, *, all_rounds: bool) -> None:
         """Keep what a round left, in place of anything else that it left before.
@@ -136,63 +137,84 @@ class SiteState:
         if since.stamp == START:
             self._store.write(place, START, np.zeros(0, np.float32))
         self._store.write(place, stamp, values)
-        for old in self._store.stamps(place):
-            replaced = old.round == stamp.round and old != stamp
-            if replaced or (not all_rounds and old < since.stamp):
-                self._store.forget(place, old)
+        if not all_rounds:
+            for old in self._store.rounds(place):
+                if old < since.stamp.round:
+                    self._store.forget(place, old)
 
-    def _held(self, place: Place, stamp: Stamp) -> Held:
-        return Held() if stamp == START else Held(stamp, self._store.read(place, stamp))
+    def _held(self, place: Place, number: int) -> Held:
+        if number == START.round:
+            return Held()
+        stamp = Stamp(number, self._store.started_from(place, number))
+        return Held(stamp, self._store.read(place, number))
 
 
 class _Memory:
     def __init__(self) -> None:
-        self._places: dict[Place, dict[Stamp, FlatParameters]] = {}
+        self._places: dict[Place, dict[int, tuple[str, FlatParameters]]] = {}
 
-    def stamps(self, place: Place) -> list[Stamp]:
+    def rounds(self, place: Place) -> list[int]:
         return sorted(self._places.get(place, {}))
 
-    def read(self, place: Place, stamp: Stamp) -> FlatParameters:
-        return self._places[place][stamp]
+    def started_from(self, place: Place, number: int) -> str:
+        return self._places[place][number][0]
+
+    def read(self, place: Place, number: int) -> FlatParameters:
+        return self._places[place][number][1]
 
     def write(self, place: Place, stamp: Stamp, values: FlatParameters) -> None:
-        self._places.setdefault(place, {})[stamp] = values.copy()
+        self._places.setdefault(place, {})[stamp.round] = stamp.started_from, values.copy()
 
-    def forget(self, place: Place, stamp: Stamp) -> None:
-        del self._places[place][stamp]
+    def forget(self, place: Place, number: int) -> None:
+        del self._places[place][number]
 
 
 class _Disk:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def stamps(self, place: Place) -> list[Stamp]:
+    def rounds(self, place: Place) -> list[int]:
         found = (_NAME.fullmatch(path.name) for path in self._folder(place).glob("*.safetensors"))
-        return sorted(Stamp(int(name[1]), name[2]) for name in found if name)
+        return sorted(int(name[1]) for name in found if name)
 
-    def read(self, place: Place, stamp: Stamp) -> FlatParameters:
-        arrays, _ = load_safetensors(self._path(place, stamp))
-        values: Any = arrays.get(_VALUES)
+    def started_from(self, place: Place, number: int) -> str:
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(place, number)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return str(file.metadata()[_STARTED_FROM])
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise _no_state(path) from error
+
+    def read(self, place: Place, number: int) -> FlatParameters:
+        path = self._path(place, number)
+        values: Any = load_safetensors(path)[0].get(_VALUES)
         if values is None or values.dtype != np.float32:
-            raise Refusal("unreadable-weights", f"{self._path(place, stamp)} is no state", "start a new run")
+            raise _no_state(path)
         return np.asarray(values)
 
     def write(self, place: Place, stamp: Stamp, values: FlatParameters) -> None:
         from safetensors.numpy import save
 
+        content = save({_VALUES: np.ascontiguousarray(values)}, metadata={_STARTED_FROM: stamp.started_from})
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._folder(place).mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path(place, stamp), save({_VALUES: np.ascontiguousarray(values)}), mode=0o600)
+            write_atomically(self._path(place, stamp.round), content, mode=0o600)
         except OSError as error:
             what = f"cannot write below {self._root}: {type(error).__name__}"
             raise Refusal("unwritable-state", what, "make room, or make the folder writable") from error
 
-    def forget(self, place: Place, stamp: Stamp) -> None:
-        self._path(place, stamp).unlink(missing_ok=True)
+    def forget(self, place: Place, number: int) -> None:
+        self._path(place, number).unlink(missing_ok=True)
 
     def _folder(self, place: Place) -> Path:
         return self._root / place.run / place.fold / place.purpose
 
-    def _path(self, place: Place, stamp: Stamp) -> Path:
-        return self._folder(place) / f"{stamp.round:06d}-{stamp.started_from}.safetensors"
+    def _path(self, place: Place, number: int) -> Path:
+        return self._folder(place) / f"{number:06d}.safetensors"
+
+
+def _no_state(path: Path) -> Refusal:
+    return Refusal("unreadable-weights", f"{path} is no state of a round", "start a new run")

@@ -11,6 +11,10 @@ from fedescc.common.yamlfile import Strict, check_model, parse_mapping
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+# What a server may ask of a site in one round: beyond these it is a mistake, or an attack on the site's time.
+Rate = Annotated[float, Field(gt=0, le=1e3)]
+Epochs = Annotated[int, Field(ge=1, le=1000)]
+Updates = Annotated[int, Field(ge=1, le=10_000)]
 
 
 def proximal_weight(strategy: Strategy) -> float:
@@ -39,15 +43,15 @@ class Training(Strict):
     """What a site does in one round; either passes over its data or a fixed number of updates."""
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: Positive = 1e-2
+    learning_rate: Rate = 1e-2
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of all steps over which the rate rises from 0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 1e-2
     batch_size: Annotated[int, Field(ge=2, le=1024)] = 8
     micro_batch: Annotated[int, Field(ge=2, le=1024)] | None = None  # gradients of a batch gather in pieces this large
-    local_epochs: Count | None = 2
-    local_updates: Count | None = None
+    local_epochs: Epochs | None = 2
+    local_updates: Updates | None = None
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     class_weight: Literal["none", "balanced"] = "balanced"
     gradient_clip: Positive | None = 1.0
@@ -95,8 +99,8 @@ class Pretraining(Strict):
     """Rounds of self-supervised training of the encoder before the first round; no label is used."""
 
     rounds: Annotated[int, Field(ge=0, le=100_000)] = 0
-    learning_rate: Positive = 3e-3
-    local_epochs: Count = 2
+    learning_rate: Rate = 3e-3
+    local_epochs: Epochs = 2
 
 
 class Federation(Strict):

@@ -10,6 +10,7 @@ from fedescc.common.yamlfile import Strict
 
 MAX_FOLDS = 20
 HELD_OUT = "held-out"  # code: this site is the one held out, and takes no part in training
+NOT_IN_K_FOLDS = "not-in-k-folds"  # code: this question is not answered in k folds
 NOT_HELD_OUT = "not-held-out"  # code: this fold tests another site's patients
 
 
@@ -17,8 +18,8 @@ class KFold(Strict):
     """Fold ``index`` of ``of``: its share of every site's patients is tested, the others train."""
 
     mode: Literal["kfold"] = "kfold"
-    index: Annotated[int, Field(ge=0)]
-    of: Annotated[int, Field(ge=2, le=MAX_FOLDS)]
+    index: Annotated[int, Field(ge=0, strict=True)]
+    of: Annotated[int, Field(ge=2, le=MAX_FOLDS, strict=True)]
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

@@ -5,22 +5,25 @@ because Flower's cost grows with the number of arrays. A reply holds ``site`` (w
 ``sums`` (numbers that add across sites) and, after training, ``delta`` (local minus received weights).
 """
 
-import io
 import json
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedescc.common.errors import Refusal
+from fedescc.common.records import malformed, read_array, read_mapping, read_record, read_text, require_only
 
 STATISTICS = "query.statistics"
 SCREENING = "query.screening"
 LOGISTIC = "query.logistic"
+REFERENCE = "query.reference"
+COUNTS = "query.counts"
+ACQUISITION = "query.acquisition"
 TRAIN = "train"
 PRETRAIN = "train.pretraining"
 TRAINING_SCORES = "evaluate.training_scores"
@@ -28,12 +31,14 @@ VALIDATION = "evaluate.validation"
 TEST = "evaluate.test"
 RECALIBRATION = "evaluate.recalibration"
 EXPLANATION = "evaluate.explanation"
-OF_TEST_PATIENTS = frozenset({TEST, RECALIBRATION, EXPLANATION})
+SUBGROUPS = "evaluate.subgroups"
+COMPARISON = "evaluate.comparison"
+SHORTCUT = "evaluate.shortcut"
+OF_TEST_PATIENTS = frozenset({TEST, RECALIBRATION, EXPLANATION, SUBGROUPS, COMPARISON})
 
-_FLOAT_BYTES = 4
 _LONGEST_REASONS = 10_000
+_LONGEST_TASK = 16_000_000  # twice the most axes of embeddings of the most dimensions that a study can name
 
-R = TypeVar("R", ArrayRecord, ConfigRecord, MetricRecord)
 Number = int | float | list[int] | list[float]
 Sums = dict[str, Number]
 
@@ -82,14 +87,14 @@ def unpack_request(records: RecordDict) -> Request:
         Refusal: another fedescc version sent it, or it is malformed.
 
     """
-    try:
-        task = _record(records, "task", ConfigRecord)
-        if task["version"] != installed_version():
-            raise Refusal("version-mismatch", "the server runs another fedescc version", "install the same version")
-        weights = _unpack_array(_record(records, "weights", ArrayRecord)) if "weights" in records else None
-        return Request(str(task["study"]), json.loads(str(task["task"])), weights)
-    except (KeyError, ValueError, TypeError) as error:
-        raise Refusal("malformed-message", "a request does not follow the wire format", "check the server") from error
+    sender = "check the server's version"
+    require_only(records, {"task", "weights"}, sender)
+    task = read_record(records, "task", ConfigRecord, sender)
+    if read_text(task, "version", sender) != installed_version():
+        raise Refusal("version-mismatch", "the server runs another fedescc version", "install the same version")
+    content = read_mapping(read_text(task, "task", sender), _LONGEST_TASK, sender)
+    weights = read_array(read_record(records, "weights", ArrayRecord, sender)) if "weights" in records else None
+    return Request(read_text(task, "study", sender), content, weights)
 
 
 def pack_reply(reply: Reply) -> RecordDict:
@@ -110,45 +115,18 @@ def unpack_reply(records: RecordDict, size: int | None = None) -> Reply:
         Refusal: it is malformed, or another fedescc version sent it.
 
     """
-    try:
-        site = _record(records, "site", ConfigRecord)
-        if site["version"] != installed_version():
-            raise Refusal("version-mismatch", "a site runs another fedescc version", "install the same version there")
-        delta = _unpack_array(_record(records, "delta", ArrayRecord), size) if "delta" in records else None
-        sums: Sums = dict(_record(records, "sums", MetricRecord))
-        text = str(site["reasons"])
-        if len(text) > _LONGEST_REASONS:
-            raise Refusal("malformed-message", "a reply's reasons are too long", "check the site")
-        reasons = {str(key): str(code) for key, code in json.loads(text).items()}
-        return Reply(str(site["site"]), str(site["study"]), sums, delta, reasons)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise Refusal("malformed-message", "a reply does not follow the wire format", "check the site") from error
-
-
-def _record(records: RecordDict, key: str, kind: type[R]) -> R:
-    """One record. Not by the typed views: they bind records into a cycle, and megabytes wait for the collector."""
-    record = records[key]
-    if not isinstance(record, kind):
-        raise TypeError(key)
-    return record
+    sender = "check the site's version"
+    require_only(records, {"site", "sums", "delta"}, sender)
+    site = read_record(records, "site", ConfigRecord, sender)
+    if read_text(site, "version", sender) != installed_version():
+        raise Refusal("version-mismatch", "a site runs another fedescc version", "install the same version there")
+    delta = read_array(read_record(records, "delta", ArrayRecord, sender), size) if "delta" in records else None
+    sums: Sums = dict(read_record(records, "sums", MetricRecord, sender))
+    reasons = read_mapping(read_text(site, "reasons", sender), _LONGEST_REASONS, sender)
+    if not all(isinstance(code, str) for code in reasons.values()):
+        raise malformed("a reason is no code", sender)
+    return Reply(read_text(site, "site", sender), read_text(site, "study", sender), sums, delta, reasons)
 
 
 def _pack_array(values: NDArray[np.float32]) -> ArrayRecord:
     return ArrayRecord({"flat": Array(np.ascontiguousarray(values, dtype=np.float32))})
-
-
-def _unpack_array(record: ArrayRecord, size: int | None = None) -> NDArray[np.float32]:
-    """One flat float32 array (read-only), decoded only if it has as many bytes as its header claims."""
-    if set(record) != {"flat"}:
-        raise Refusal("malformed-message", "weights must be one array named flat", "check the sender")
-    data = record["flat"].data
-    header = io.BytesIO(data)
-    if np.lib.format.read_magic(header) != (1, 0):
-        raise Refusal("malformed-message", "weights are not in the expected format", "check the sender")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(header)
-    values = (len(data) - header.tell()) // _FLOAT_BYTES
-    if dtype != np.dtype("<f4") or shape != (values,) or size not in (None, values):
-        raise Refusal(
-            "malformed-message", "weights must be one flat float32 array of the model's size", "check versions"
-        )
-    return np.frombuffer(data, dtype="<f4", offset=header.tell(), count=values)

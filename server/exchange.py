@@ -1,7 +1,7 @@
 """One exchange: the same request to every site, replies handed on as they arrive, until a deadline."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flwr.app import Message
@@ -14,6 +14,7 @@ from fedescc.common.schema import check_reply
 from fedescc.common.wire import OF_TEST_PATIENTS, Reply, Request, pack_request, unpack_reply
 
 _POLL_SECONDS = 0.05
+_UNNAMED = "unnamed-"  # before a node's id
 
 Accept = Callable[[Reply], None]
 
@@ -41,15 +42,18 @@ class Roster:
 
     def name(self, node: int) -> str:
         """The site's name, or a placeholder for one that has not answered yet."""
-        return self.names.get(node, f"unnamed-{node}")
+        return self.names.get(node, f"{_UNNAMED}{node}")
 
     def learn(self, node: int, name: str) -> None:
         """Bind a node to the name it gave.
 
         Raises:
-            Refusal: the node changes its name, or another node already has it.
+            Refusal: the node changes its name, another node already has it, or it is one of those given to nodes that
+                have not answered.
 
         """
+        if name.startswith(_UNNAMED):
+            raise Refusal("site-name-conflict", "a site is called like an unnamed one", "give it a name of its own")
         if self.names.get(node, name) != name or any(n != node and s == name for n, s in self.names.items()):
             raise Refusal("site-name-conflict", "two nodes answer under one site name", "give each site its own name")
         self.names[node] = name
@@ -67,25 +71,29 @@ def exchange(
     """Send ``request`` to every registered site and pass each good reply to ``accept``, in order of arrival.
 
     A reply that is an error, malformed, under another study or refused by ``accept`` counts against that site alone.
-    Replies that have arrived are taken even when taking them outlasts the deadline.
+    A node has one reply: what it or a stranger sends beside it is passed over. Replies that have arrived are taken even
+    when taking them outlasts the deadline.
     """
     nodes = sorted(grid.get_node_ids())
     attendance = Attendance(registered=len(nodes), invited=len(nodes))
     records = pack_request(request)
     messages = [Message(records, node, message_type, ttl=deadline_seconds) for node in nodes]
-    waiting = set(grid.push_messages(messages))
+    waiting, silent = set(grid.push_messages(messages)), set(nodes)
     end = time.monotonic() + deadline_seconds
     while waiting:
         replies = list(grid.pull_messages(waiting))
         for reply in replies:
             waiting.discard(reply.metadata.reply_to_message_id)
+            if (node := reply.metadata.src_node_id) not in silent:
+                continue
+            silent.discard(node)
             attendance.answered += 1
             _take(reply, message_type, request, roster, accept, attendance)
         if waiting and not replies:
             if time.monotonic() >= end:
                 break
             time.sleep(_POLL_SECONDS)
-    _note_silent(nodes, roster, attendance)
+    attendance.refused |= {roster.name(node): "no-answer-in-time" for node in sorted(silent)}
     attendance.accepted.sort()
     return attendance
 
@@ -127,10 +135,3 @@ def _error_code(reason: str | None) -> str:
     """A site's error as a code; anything that does not look like one is not repeated (it may quote data)."""
     text = reason or ""
     return text if CODE.fullmatch(text) else "site-error"
-
-
-def _note_silent(nodes: Iterable[int], roster: Roster, attendance: Attendance) -> None:
-    for node in nodes:
-        name = roster.name(node)
-        if name not in {*attendance.refused, *attendance.accepted, *attendance.excused}:
-            attendance.refused[name] = "no-answer-in-time"

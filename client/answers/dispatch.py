@@ -2,17 +2,24 @@
 
 from collections.abc import Callable
 
+from fedescc.client.answers.acquisition import acquisition
+from fedescc.client.answers.comparison import comparison
+from fedescc.client.answers.counts import counts
 from fedescc.client.answers.evaluation import (
-    explanation,
     recalibration,
     test,
     training_scores,
     validation,
 )
+from fedescc.client.answers.explanation import explanation
 from fedescc.client.answers.logistic import logistic
 from fedescc.client.answers.pretraining import pretrain
+from fedescc.client.answers.reference import reference
 from fedescc.client.answers.screening import screening
+from fedescc.client.answers.shapes import require_shape
+from fedescc.client.answers.shortcut import shortcut
 from fedescc.client.answers.statistics import statistics
+from fedescc.client.answers.subgroups import subgroups
 from fedescc.client.answers.training import train
 from fedescc.client.folds import require_part
 from fedescc.client.local_site import LocalSite
@@ -23,8 +30,10 @@ from fedescc.common.wire import Reply, Request
 
 HANDLERS: dict[str, Callable[[LocalSite, Request], Reply]] = {
     wire.STATISTICS: statistics,
+    wire.COUNTS: counts,
     wire.SCREENING: screening,
     wire.LOGISTIC: logistic,
+    wire.REFERENCE: reference,
     wire.TRAIN: train,
     wire.PRETRAIN: pretrain,
     wire.TRAINING_SCORES: training_scores,
@@ -32,6 +41,10 @@ HANDLERS: dict[str, Callable[[LocalSite, Request], Reply]] = {
     wire.TEST: test,
     wire.RECALIBRATION: recalibration,
     wire.EXPLANATION: explanation,
+    wire.SUBGROUPS: subgroups,
+    wire.COMPARISON: comparison,
+    wire.ACQUISITION: acquisition,
+    wire.SHORTCUT: shortcut,
 }
 
 
@@ -39,7 +52,7 @@ def answer(site: LocalSite, message_type: str, request: Request) -> Reply:
     """The site's reply to one request.
 
     Raises:
-        Refusal: another study, an unknown message type, or a request that cannot be served.
+        Refusal: another study, an unknown message type, a malformed task, or a request that cannot be served.
 
     """
     if request.study_sha256 != site.study.sha256:
@@ -48,4 +61,6 @@ def answer(site: LocalSite, message_type: str, request: Request) -> Reply:
     if handler is None:
         raise Refusal("unknown-message-type", f"{message_type!r} is not served", "check the server's version")
     require_part(message_type, read_fold(request.task), site.name)
+    require_shape(message_type, request.task)
+    site.charge(message_type, request)
     return handler(site, request)

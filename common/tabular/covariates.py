@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _FORMAT = 2  # 1 knew neither rare categories nor quantiles
+_MOST_COVARIATES = 1000  # and image features
 
 
 class Encoding(Strict):
@@ -52,7 +53,10 @@ class Encoding(Strict):
     """
 
     format: Literal[2] = 2
-    covariates: tuple[Annotated[NumericColumn | QuantileColumn | CategoricalColumns, Field(discriminator="type")], ...]
+    covariates: Annotated[
+        tuple[Annotated[NumericColumn | QuantileColumn | CategoricalColumns, Field(discriminator="type")], ...],
+        Field(max_length=_MOST_COVARIATES),
+    ]
     harmonisation: Harmonisation | None = None
 
     @classmethod

@@ -47,11 +47,6 @@ class LandmarkSums:
     def __add__(self, other: "LandmarkSums") -> "LandmarkSums":
         return LandmarkSums(self.scans + other.scans, self.totals + other.totals)
 
-    def governed(self, minimum: int) -> "LandmarkSums":
-        """Without the time points of which fewer patients than the minimum have a scan."""
-        enough = self.scans >= minimum
-        return LandmarkSums(np.where(enough, self.scans, 0), np.where(enough[:, None], self.totals, 0))
-
     @property
     def possible(self) -> bool:
         """Whether landmarks in the window can add up to these totals."""

@@ -51,15 +51,44 @@ def merge_bins(counts: NDArray[np.int64], minimum: int) -> NDArray[np.int64]:
     The first run begins at the grid's first bin and the last ends at its last, so that neither the least nor the
     greatest value is told. Fewer patients than the minimum altogether give nothing.
     """
+    if counts.sum() < minimum:
+        return np.zeros_like(counts)
+    return fill_runs(counts, common_ends(counts[None], minimum))
+
+
+def common_ends(counts: NDArray[np.int64], minimum: int) -> list[int]:
+    """Last bins of runs that hold none or at least the minimum of every group, increasing; the last is the grid's.
+
+    Args:
+        counts: (groups, 256): sums over several unions of these groups are told in the same runs.
+        minimum: fewest patients; every group has none or as many.
+
+    """
+    running = np.cumsum(counts, axis=1)
+    ends: list[int] = []
+    closed = np.zeros(len(counts), running.dtype)
+    for place in range(counts.shape[1]):
+        held = running[:, place] - closed
+        if held.any() and _safe(held, minimum):
+            ends.append(place)
+            closed = running[:, place]
+    # What is left joins the last run, and that the one before, until no group has few in it.
+    while ends and not _safe(running[:, -1] - _before(running, ends), minimum):
+        ends.pop()
+    return [*ends[:-1], counts.shape[1] - 1]
+
+
+def fill_runs(counts: NDArray[np.int64], ends: list[int]) -> NDArray[np.int64]:
+    """Counts (256,) in runs that end at the bins given: a run's patients stand in its last bin.
+
+    Where nobody is in the last run, it is one with the last that holds anybody.
+    """
     merged = np.zeros_like(counts)
-    held, last = 0, -1
-    for place, count in enumerate(counts.tolist()):
-        held += count
-        if held and held >= minimum:
-            merged[place], held, last = held, 0, place
-    if last >= 0:
-        rest = merged[last] + held
-        merged[last] = 0
+    merged[ends] = np.diff(np.cumsum(counts)[ends], prepend=0)
+    occupied = np.flatnonzero(merged)
+    if len(occupied):
+        rest = merged[occupied[-1]]
+        merged[occupied[-1]] = 0
         merged[-1] = rest
     return merged
 
@@ -121,3 +150,12 @@ def score_knots(edges: NDArray[np.float64], spread: NDArray[np.float64]) -> tupl
     sd = np.sqrt(np.average((each - mean) ** 2, weights=patients))
     standardised = (scores - mean) / sd if sd > 0 else np.zeros_like(scores)
     return tuple(knots.tolist()), tuple(standardised.tolist())
+
+
+def _before(running: NDArray[np.int64], ends: list[int]) -> NDArray[np.int64]:
+    """Patients of every group below the last run, (groups,)."""
+    return running[:, ends[-2]] if len(ends) > 1 else np.zeros_like(running[:, 0])
+
+
+def _safe(held: NDArray[np.int64], minimum: int) -> bool:
+    return bool(((held == 0) | (held >= minimum)).all())

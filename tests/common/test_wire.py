@@ -119,6 +119,65 @@ def test_malformed_reasons_are_refused(reasons):
         unpack_reply(records)
 
 
+@pytest.mark.parametrize(
+    "task", ["[]", "[1, 2]", "null", '{"threshold": NaN}', '{"edges": [1e999]}', "[" * 50_000, "x"]
+)
+def test_a_task_that_is_no_mapping_of_finite_numbers_is_malformed(task):
+    records = pack_request(Request("abc"))
+    records.config_records["task"]["task"] = task
+    with pytest.raises(Refusal, match="malformed-message"):
+        unpack_request(records)
+
+
+@pytest.mark.parametrize("key", ["study", "version", "task"])
+@pytest.mark.parametrize("value", [1, 1.5, True, b"abc", ["abc"]])
+def test_what_should_be_text_and_is_not_is_malformed(key, value):
+    records = pack_request(Request("abc"))
+    records.config_records["task"][key] = value
+    with pytest.raises(Refusal, match="malformed-message"):
+        unpack_request(records)
+
+
+def test_a_task_longer_than_any_is_malformed():
+    with pytest.raises(Refusal, match="malformed-message"):
+        unpack_request(pack_request(Request("abc", {"names": ["x" * 1000] * 16_000})))
+
+
+def test_the_longest_task_that_is_sent_is_read():
+    """A projection of 160 axes of two time points' embeddings, of the 1024 dimensions that a study can have."""
+    axes = np.random.default_rng(0).normal(size=(160, 2048)).tolist()
+    assert (
+        unpack_request(pack_request(Request("abc", {"projection": {"axes": axes}}))).task["projection"]["axes"] == axes
+    )
+
+
+@pytest.mark.parametrize(
+    "reasons", ["[" * 9000, '{"n": 3}', '{"n": ["few"]}', '{"n": null}', '{"n": "' + "x" * 10_000 + '"}']
+)
+def test_reasons_that_are_no_short_codes_are_malformed(reasons):
+    records = pack_reply(Reply("site-a", "abc", {}))
+    records.config_records["site"]["reasons"] = reasons
+    with pytest.raises(Refusal, match="malformed-message"):
+        unpack_reply(records)
+
+
+def test_an_unknown_record_is_malformed():
+    for records, unpack in (
+        (pack_request(Request("abc")), unpack_request),
+        (pack_reply(Reply("a", "b", {})), unpack_reply),
+    ):
+        records["patients"] = ConfigRecord({"names": ["x"]})
+        with pytest.raises(Refusal, match="malformed-message"):
+            unpack(records)
+
+
+def test_an_update_of_another_size_than_the_weights_is_malformed():
+    records = pack_reply(Reply("site-a", "abc", {}, WEIGHTS))
+    assert unpack_reply(records, 3).delta is not None
+    with pytest.raises(Refusal, match="malformed-message"):
+        unpack_reply(records, 4)
+
+
 def test_empty_records_are_refused():
     with pytest.raises(Refusal, match="malformed-message"):
         unpack_reply(RecordDict({"site": ConfigRecord(), "sums": MetricRecord()}))

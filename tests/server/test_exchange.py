@@ -1,14 +1,18 @@
 """Attendance: who was invited, answered, accepted, refused or silent, and what a site's error may say."""
 
+import copy
+
 import numpy as np
 import pytest
-from flwr.app import Error, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message
 from flwr.clientapp import ClientApp
 
 from fedescc.common.errors import Refusal
 from fedescc.common.wire import Reply, Request, pack_reply
 from fedescc.server.exchange import Roster, exchange
 from fedescc.simulations.engines.local_grid import LocalGrid, run_in_process
+
+HOSTILE = b"\x93NUMPY\x01\x00v\x00" + b"(" * 118
 
 
 class SilentGrid(LocalGrid):
@@ -93,6 +97,72 @@ def test_a_node_cannot_change_its_name():
     with pytest.raises(Refusal, match="site-name-conflict"):
         roster.learn(2, "a")
     assert roster.names == {1: "a"}
+
+
+@pytest.mark.parametrize("name", ["unnamed-101", "unnamed-x"])
+def test_a_site_cannot_be_called_like_one_that_has_not_answered(name):
+    roster = Roster()
+    with pytest.raises(Refusal, match="site-name-conflict"):
+        roster.learn(1, name)
+    assert roster.names == {}
+
+
+class EchoingGrid(LocalGrid):
+    """A grid that delivers what the first site says twice, and once more in a stranger's name."""
+
+    def pull_messages(self, message_ids):
+        found = super().pull_messages(message_ids)
+        if found and found[0].metadata.src_node_id == 100:
+            stranger = copy.deepcopy(found[0])
+            stranger.metadata.__dict__["_src_node_id"] = 999
+            return [*found, copy.deepcopy(found[0]), stranger]
+        return found
+
+
+def test_a_node_has_one_reply_and_a_stranger_none():
+    taken = []
+    attendance = ask(EchoingGrid(answering(), [{}] * 2, {}), accept=taken.append)
+    assert [reply.site for reply in taken] == attendance.accepted == ["s100", "s101"]
+    assert (attendance.answered, attendance.refused) == (2, {})
+
+
+def raw(change):
+    """Sites of which the first tampers with the records of its reply."""
+    app = ClientApp()
+
+    @app.query("statistics")
+    def statistics(message, context):
+        records = pack_reply(Reply(f"s{context.node_id}", "study", {"n_train": 1}))
+        if context.node_id == 100:
+            change(records)
+        return Message(records, reply_to=message)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda records: records.pop("sums"),
+        lambda records: records.pop("site"),
+        lambda records: records["site"].pop("version"),
+        lambda records: records["site"].update({"site": 7}),
+        lambda records: records["site"].update({"site": ["s100"]}),
+        lambda records: records["site"].update({"reasons": "[" * 9000}),
+        lambda records: records["site"].update({"reasons": '{"n_train": ' + "[" * 900 + "]" * 900 + "}"}),
+        lambda records: records["site"].update({"reasons": '{"n_train": NaN}'}),
+        lambda records: records["site"].update({"reasons": "x" * 10**6}),
+        lambda records: records["sums"].update({"n_train": [1] * 10**5}),
+        lambda records: records["sums"].update({f"k{i}": 1 for i in range(10**4)}),
+        lambda records: records.update({"more": ConfigRecord({"names": ["x"]})}),
+        lambda records: records.update({"delta": ArrayRecord({"flat": Array(np.zeros(3, np.float32))})}),
+        lambda records: records.update({"delta": ArrayRecord({"flat": Array("f", (1,), "numpy.ndarray", HOSTILE)})}),
+    ],
+)
+def test_a_malformed_reply_costs_its_own_site(change):
+    attendance = ask(LocalGrid(raw(change), [{}] * 2, {}))
+    assert attendance.accepted == ["s101"]
+    assert attendance.refused == {"unnamed-100": "malformed-message"}
 
 
 def test_no_site_at_all():
