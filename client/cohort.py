@@ -1,10 +1,12 @@
 """What intake hands to learning: one site's eligible patients as arrays."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedescc.common.disclosure.groups import one_group
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -24,6 +26,12 @@ class SiteCohort:
         flow: STARD counts: included, and per exclusion code how many patients.
         order: (n,) int32, how many of the site's patients have an earlier date; -1 without a date. None where the
             study has no date.
+        acquisition: how the scans were acquired, by name, each (n, time points): categories of
+            `fedescc.common.acquisition` as int8 index of a level, -1 = unknown or no CT; numbers as float64, NaN =
+            missing. Empty without imaging.
+        group: (n,) number of the group that k folds are made of, for their sums differ by whole groups; None outside k
+            folds.
+        block: (n,) which fold tests the group; None outside k folds.
 
     """
 
@@ -36,6 +44,9 @@ class SiteCohort:
     rois: NDArray[np.uint8] | None
     flow: dict[str, int]
     order: NDArray[np.int32] | None = None
+    acquisition: dict[str, NDArray[Any]] = field(default_factory=dict)
+    group: NDArray[np.intp] | None = None
+    block: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -43,3 +54,7 @@ class SiteCohort:
     def rows(self, split: SplitName) -> NDArray[np.intp]:
         """Row numbers of one split, in key order."""
         return np.flatnonzero(self.split == split)
+
+    def groups(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Group numbers of some rows, (n,); outside k folds all are of one group."""
+        return one_group(len(rows)) if self.group is None else self.group[rows]

@@ -7,6 +7,7 @@ leaves as a bare code. No other module of the client builds a Flower message.
 import numpy as np
 from flwr.app import Error, Message
 
+from fedescc.common.disclosure.cells import small
 from fedescc.common.errors import Refusal
 from fedescc.common.names import CODE
 from fedescc.common.schema import Allowed, SchemaViolationError, check_reply
@@ -28,13 +29,18 @@ def release(reply: Reply, message: Message, request: Request, minimum: int) -> M
         Refusal: something in it may not leave; the code says which kind of thing.
 
     """
+    require_releasable(message.metadata.message_type, reply, request, minimum)
+    return Message(pack_reply(reply), reply_to=message)
+
+
+def require_releasable(message_type: str, reply: Reply, request: Request, minimum: int) -> None:
+    """Refuse a reply of which anything may not leave, whether in a message or in a file; `Refusal` as `release`."""
     try:
-        allowed = check_reply(message.metadata.message_type, reply)
+        allowed = check_reply(message_type, reply)
     except SchemaViolationError as violation:
         raise _denied(violation.kind, str(violation)) from violation
     _check_counts(reply.sums, allowed, minimum)
     _check_delta(reply, request)
-    return Message(pack_reply(reply), reply_to=message)
 
 
 def error_reply(code: str, message: Message) -> Message:
@@ -48,7 +54,7 @@ def _check_counts(sums: Sums, allowed: dict[str, Allowed], minimum: int) -> None
         whole, positive = sums.get(f"{prefix}n"), sums.get(f"{prefix}n_pos")
         if isinstance(whole, int) and isinstance(positive, int):
             counts.append(whole - positive)
-    if any(0 < count < minimum for count in counts):
+    if any(small(int(count), minimum) for count in counts):
         raise _denied("count", "a count of patients is below this site's minimum")
 
 

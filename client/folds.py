@@ -13,19 +13,22 @@ from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort
 from fedescc.common import wire
+from fedescc.common.disclosure.cells import small
+from fedescc.common.disclosure.groups import smallest
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import HELD_OUT, NOT_HELD_OUT, Fold, KFold, Loso, Temporal
 from fedescc.common.study import Split
 
 _MOST_GROUPS = 4  # of one fold
 _SHARE_TOLERANCE = 0.06
+TOO_SMALL = "fold-too-small"
 UNUSED = "unused"  # of patients whom a fold neither trains on nor looks at
 
 Labels = NDArray[np.str_]
 
 
 def divide(cohort: SiteCohort, fold: Fold | None, split: Split, *, site: str, minimum: int) -> SiteCohort:
-    """The cohort with ``split`` as the fold has it; the same patients in the same rows.
+    """The cohort with ``split`` as the fold has it, and k folds' ``group``; the same patients in the same rows.
 
     Args:
         cohort: as intake divided it, by the study's fixed split.
@@ -42,7 +45,7 @@ def divide(cohort: SiteCohort, fold: Fold | None, split: Split, *, site: str, mi
         case None:
             return cohort
         case KFold():
-            return replace(cohort, split=_k_fold(cohort, fold, split, minimum))
+            return _k_fold(cohort, fold, split, minimum)
         case Loso():
             return replace(cohort, split=_leave_one_out(cohort, held_out=fold.held_out == site))
         case Temporal():
@@ -78,21 +81,21 @@ def require_part(message_type: str, fold: Fold | None, site: str) -> None:
         raise Refusal(NOT_HELD_OUT, f"{site} is not held out", "nothing: this fold tests another site")
 
 
-def _k_fold(cohort: SiteCohort, fold: KFold, split: Split, minimum: int) -> Labels:
+def _k_fold(cohort: SiteCohort, fold: KFold, split: Split, minimum: int) -> SiteCohort:
     """Groups by a hash of the key alone; the fold's own are tested, those that follow in a circle validate."""
     per_fold, validating = _groups(fold.of, split.validation / (split.train + split.validation))
     count = fold.of * per_fold
     group = np.array([_place(key, count) for key in cohort.keys], dtype=np.intp)
-    smallest = min((int(n) for n in np.bincount(group) if n), default=minimum)
-    if smallest < minimum:
+    if small(fewest := smallest(group), minimum):
         raise Refusal(
-            "fold-too-small",
-            f"{fold.of} folds divide this site's patients into {count} groups, one of {smallest}, of whom a difference "
+            TOO_SMALL,
+            f"{fold.of} folds divide this site's patients into {count} groups, one of {fewest}, of whom a difference "
             f"of results would tell; at least {minimum} are needed",
             "ask for another number of folds, or go on without this site",
         )
     after = (group - fold.index * per_fold) % count
-    return _labels(after < per_fold, after < per_fold + validating)
+    labels = _labels(after < per_fold, after < per_fold + validating)
+    return replace(cohort, split=labels, group=group, block=group // per_fold)
 
 
 def _groups(folds: int, share: float) -> tuple[int, int]:

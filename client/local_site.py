@@ -9,19 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedescc.client.cohort import SiteCohort, SplitName
+from fedescc.client.cohorts import Cohorts
 from fedescc.client.folds import divide, division
+from fedescc.client.openings import FILE as OPENINGS
+from fedescc.client.openings import Openings
+from fedescc.client.queries import FILE as QUERIES
+from fedescc.client.queries import Queries
 from fedescc.client.site import ReleasePolicy
 from fedescc.client.state import SiteState
 from fedescc.common import wire
 from fedescc.common.arrays import load_parameters
+from fedescc.common.disclosure.rounding import rounded
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import read_fold
 from fedescc.common.identity import model_digest
 from fedescc.common.network.fusion import fused_logits, split_models
 from fedescc.common.study import Study
 from fedescc.common.tabular.covariates import Encoding
+from fedescc.common.tabular.received import received_encoding
 from fedescc.common.wire import Reply, Request
-from fedescc.common.yamlfile import check_model
 
 if TYPE_CHECKING:
     from fedescc.client.learning.dataset import SiteTensors
@@ -41,10 +47,14 @@ class LocalSite:
         study: this site's own copy.
         policy: what may leave; made as strict as the study's floor.
         cohort: the eligible patients.
-        opened: looks at the test set, by model.
-        questions: how often each model of a run's fold was asked for in a logistic regression.
         folder: where the site may keep what it needs again after a restart; None keeps it in memory.
         division: how its patients were divided by the first request; a run mode that divides them otherwise is refused.
+        looks: replies about the test set, by look; the record of who has looked is in ``openings``.
+        explanations: the reference and the reply of each model that was explained; the record is in ``queries``.
+        questions: how often each model of a run's fold was asked for in a logistic regression.
+        openings: who has looked at which test patients, for good.
+        queries: how many questions were answered, for good.
+        cohorts: of which patients they were answered, for good.
         state: what it remembers from round to round.
 
     """
@@ -55,8 +65,12 @@ class LocalSite:
     cohort: SiteCohort
     folder: Path | None = None
     division: str | None = None
-    opened: dict[str, "Opened"] = field(default_factory=dict, repr=False)
+    looks: dict[str, Reply] = field(default_factory=dict, repr=False)
+    explanations: dict[str, tuple[Any, Reply]] = field(default_factory=dict, repr=False)
     questions: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+    openings: Openings = field(init=False, repr=False)
+    queries: Queries = field(init=False, repr=False)
+    cohorts: Cohorts = field(init=False, repr=False)
     state: SiteState = field(init=False, repr=False)
     _logits: dict[tuple[str, str], Floats] = field(default_factory=dict, repr=False)
 
@@ -64,7 +78,32 @@ class LocalSite:
         floor = self.study.disclosure.min_class_count
         strict = max(floor, self.policy.min_class_count)
         self.policy = self.policy.model_copy(update={"min_class_count": strict})
+        self.openings, self.queries, self.cohorts = Openings(self.folder), Queries(self.folder), Cohorts(self.folder)
         self.state = SiteState(self.folder)
+
+    def charge(self, message_type: str, request: Request) -> None:
+        """Count a question before it is answered; the same one again is not counted twice.
+
+        Raises:
+            Refusal: ``query-budget-spent``; ``few-patients-changed``, of whom the difference to an earlier answer would
+                tell; or ``lost-records``: what was asked before cannot be read, or a part of it is gone.
+
+        """
+        self._require_records()
+        minimum = self.policy.min_class_count if self.policy.small_changes == "never" else 1
+        patients = self.cohorts.admit(self.study.sha256, self.cohort, minimum)
+        self.queries.charge(message_type, request, patients, self.policy.query_budget)
+
+    def _require_records(self) -> None:
+        """Refuse to go on with one record and without the other; a site's first question makes both, openings first."""
+        if self.folder is None:
+            return
+        asked, opened = ((self.folder / name).exists() for name in (QUERIES, OPENINGS))
+        if (asked and not opened) or (opened and not asked and self.openings.any()):
+            what = f"{OPENINGS if asked else QUERIES} is gone from {self.folder}"
+            raise Refusal("lost-records", what, "restore the file from a backup")
+        if not opened:
+            self.openings.any()
 
     def view(self, request: Request) -> SiteCohort:
         """The cohort as the request's fold divides it into training, validation and test patients.
@@ -99,8 +138,8 @@ class LocalSite:
         return with_features(cohort, features, self.study.imaging, self.folder)
 
     def reply(self, sums: wire.Sums, reasons: dict[str, str] | None = None, **arrays: Any) -> Reply:
-        """A reply in this site's name."""
-        return Reply(self.name, self.study.sha256, sums, reasons=reasons or {}, **arrays)
+        """A reply in this site's name, with no more digits than its figures need."""
+        return Reply(self.name, self.study.sha256, rounded(sums), reasons=reasons or {}, **arrays)
 
     def prepared(self, request: Request, split: SplitName) -> tuple[Any, "SiteTensors", Encoding]:
         """The received model with this site's own parameters, a split's patients as its inputs, and their encoding.
@@ -113,7 +152,7 @@ class LocalSite:
         from fedescc.client.learning.personal import weights_here
         from fedescc.common.network.model import LinearModel, build_model
 
-        encoding = check_model(request.task["encoding"], Encoding, "the server's encoding")
+        encoding = received_encoding(request.task, self.study)
         kind, columns = request.task.get("model"), len(encoding.columns)
         if kind not in (None, LINEAR):
             raise Refusal("unknown-model", "the server names a kind of model unknown here", "install the same version")
@@ -150,23 +189,3 @@ class LocalSite:
 
         model, tensors, _ = self.prepared(request, split)
         return predict_logits(model, tensors) if len(tensors) else np.zeros(0)
-
-
-@dataclass
-class Opened:
-    """One look at the test set.
-
-    Attributes:
-        look: the model with its threshold and bins.
-        reply: what was answered, and is again.
-        fold: the run and its fold.
-        declared: every look that this fold's test set was opened for.
-        recalibrations: questions of that kind so far.
-
-    """
-
-    look: str
-    reply: Reply
-    fold: str
-    declared: tuple[str, ...]
-    recalibrations: int = 0

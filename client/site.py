@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from fedescc.common.disclosure.budget import BUDGETS, Budget
 from fedescc.common.errors import Refusal
 from fedescc.common.names import POOLED, SITE_NAME
 from fedescc.common.protocol import Name
@@ -76,6 +77,25 @@ class ReleasePolicy(Strict):
     score_histogram: Literal["never", "plain"] = "never"
     # plain: sums that could be solved for single patients, of as many columns as patients or of rare categories, leave
     small_newton: Literal["never", "plain"] = "never"
+    # local: pages with single patients' explanations are written into the site's work folder; they never leave
+    explanation_pages: Literal["never", "local"] = "never"
+    # A sum stays here if whoever knows the second largest value in it comes this near (%) to the largest; 0 lifts that.
+    dominance_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    # plain: answer also after few patients came, left or changed, though the difference to earlier answers is of them
+    small_changes: Literal["never", "plain"] = "never"
+    # Message type, or other for all not named -> how many different questions are answered in one run, and in a study.
+    query_budget: dict[str, Budget] = {}
+
+    @field_validator("query_budget")
+    @classmethod
+    def _of_known_kinds(cls, value: dict[str, Budget]) -> dict[str, Budget]:
+        if unknown := sorted(set(value) - set(BUDGETS)):
+            msg = f"no message type {unknown[0]!r}; give one of {', '.join(sorted(BUDGETS))}"
+            raise ValueError(msg)
+        if any(min(budget) < 0 for budget in value.values()):
+            msg = "a budget counts questions, so it is not below 0"
+            raise ValueError(msg)
+        return value
 
 
 class Site(Strict):

@@ -7,9 +7,14 @@ import math
 from dataclasses import dataclass, replace
 
 from fedescc.common import wire
+from fedescc.common.acquisition import KINDS, NUMBERS, VENDORS
+from fedescc.common.analysis import MAX_LEVELS
+from fedescc.common.identity import MAX_DECLARED
 from fedescc.common.names import CODE, POOLED, SITE_NAME
+from fedescc.common.shortcut import FEW, MAX_EMBEDDING, MAX_PRODUCTS
 from fedescc.common.statistics.logistic import MAX_COLUMNS, TERM_LIMIT
 from fedescc.common.statistics.relevance import MAX_CANDIDATES, MAX_SCREENED
+from fedescc.common.subgroups import COARSE_EDGES
 from fedescc.common.tabular.harmonisation import LANDMARKS
 from fedescc.common.tabular.quantiles import BINS
 from fedescc.common.wire import Number, Reply
@@ -42,6 +47,7 @@ class Allowed:
 
 _WHOLE = Allowed(high=_MOST_PATIENTS)
 _PATIENTS = Allowed(high=_MOST_PATIENTS, patients=True)
+_TOLD = replace(_PATIENTS, low=-1.0)  # -1 is kept by the site, see fedescc.common.counts
 _LOSS = Allowed(whole=False)
 _REAL = Allowed(whole=False, low=-1e12, high=1e12)
 _UNIT = Allowed(whole=False, high=1.0)
@@ -50,6 +56,7 @@ _BINS = replace(_WHOLE, length=1001)
 _REALS = replace(_REAL, length=16)
 _TERMS = Allowed(low=-TERM_LIMIT, high=TERM_LIMIT)
 _BY_CLASS = 2 * MAX_SCREENED
+_PRODUCTS = MAX_PRODUCTS * (MAX_PRODUCTS + 1) // 2
 _SPLIT_SUMS = {
     **dict.fromkeys(("n", "n_pos"), _PATIENTS),
     **dict.fromkeys(("tp", "fp", "tn", "fn"), _WHOLE),
@@ -94,15 +101,59 @@ ALLOWED: dict[str, dict[str, Allowed]] = {
         **_SPLIT_SUMS,
         **dict.fromkeys(("auc", "auc_low", "auc_high"), _UNIT),
         **dict.fromkeys(("calibration_intercept", "calibration_slope"), _REAL),
+        "openings_before": _WHOLE,
     },
     wire.RECALIBRATION: {
         **dict.fromkeys(("n", "n_pos"), _PATIENTS),
         **dict.fromkeys(("large_loss", "large_gradient", "large_hessian"), _REALS),
         **dict.fromkeys(("slope_loss", "slope_gradient", "slope_hessian"), _REALS),
     },
+    wire.SUBGROUPS: {
+        "shown": Allowed(high=1.0, length=MAX_LEVELS),
+        **dict.fromkeys(("n", "n_pos"), replace(_PATIENTS, length=MAX_LEVELS)),
+        **dict.fromkeys(("tp", "fp", "tn", "fn"), replace(_WHOLE, length=MAX_LEVELS)),
+        "brier_sum": replace(_LOSS, length=MAX_LEVELS),
+        **dict.fromkeys(("negatives", "positives"), replace(_WHOLE, length=MAX_LEVELS * (COARSE_EDGES + 1))),
+    },
+    wire.COMPARISON: {
+        **dict.fromkeys(("n", "n_pos"), _PATIENTS),
+        "sums": Allowed(length=2 * MAX_DECLARED),
+        "products": Allowed(length=MAX_DECLARED * (MAX_DECLARED + 1)),
+    },
     wire.EXPLANATION: {
-        "counts": replace(_PATIENTS, length=16),
-        **dict.fromkeys(("absolute", "total", "squares"), _REALS),
+        "n": _PATIENTS,
+        **dict.fromkeys(("counts", "gate_counts"), replace(_PATIENTS, length=_COLUMNS)),
+        **dict.fromkeys(("absolute", "squares", "fixed_absolute", "local_absolute"), replace(_LOSS, length=_COLUMNS)),
+        "total": replace(_REAL, length=_COLUMNS),
+        **dict.fromkeys(("rank_total", "rank_squares"), replace(_LOSS, length=_COLUMNS)),
+        **dict.fromkeys(("additivity_error", "repeat_error"), _LOSS),
+        "random_correlation": Allowed(whole=False, low=-1.0, high=1.0),
+        "deletion_total": _REAL,
+    },
+    wire.REFERENCE: {"n": _PATIENTS, "totals": replace(_REAL, length=_COLUMNS)},
+    wire.COUNTS: {
+        **dict.fromkeys(("included", "positives"), _PATIENTS),
+        **dict.fromkeys(("split_patients", "split_positives"), replace(_TOLD, length=3)),
+        **dict.fromkeys(("level_patients", "level_positives"), replace(_TOLD, length=_COLUMNS)),
+        "missing": replace(_TOLD, length=_COLUMNS),
+    },
+    wire.ACQUISITION: {
+        "n": _PATIENTS,
+        **{f"{kind}_counts": replace(_PATIENTS, length=2 * (len(levels) + 2)) for kind, levels in KINDS.items()},
+        "number_counts": replace(_PATIENTS, length=2 * len(NUMBERS)),
+        **dict.fromkeys(("number_totals", "number_squares"), Allowed(length=2 * len(NUMBERS))),
+    },
+    wire.SHORTCUT: {
+        **dict.fromkeys(("n", "right"), _PATIENTS),
+        **dict.fromkeys(("totals", "squares"), replace(_REAL, length=MAX_EMBEDDING)),
+        "products": replace(_REAL, length=_PRODUCTS),
+        "vendor_counts": replace(_PATIENTS, length=len(VENDORS) + 2),
+        "vendor_totals": replace(_REAL, length=len(VENDORS) * MAX_EMBEDDING),
+        "vendor_products": replace(_REAL, length=len(VENDORS) * _PRODUCTS),
+        "vendor_right": replace(_PATIENTS, length=len(VENDORS)),
+        "right_hidden": Allowed(high=FEW),
+        "vendor_hidden": Allowed(high=FEW, length=len(VENDORS)),
+        "minimum": _WHOLE,
     },
 }
 

@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedescc.client.answers.governed import classes_may_be_told, governed, rule_of, screened_variables
 from fedescc.client.cohort import SiteCohort, SplitName
-from fedescc.client.learning.evaluate import may_release
+from fedescc.client.folds import TOO_SMALL
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import BELOW_MINIMUM, ReleasePolicy
+from fedescc.common.disclosure.cells import both_reach
+from fedescc.common.disclosure.groups import classes_told, smallest
 from fedescc.common.errors import Refusal
 from fedescc.common.identity import MAX_DECLARED, fold_key, inputs_digest, model_digest
 from fedescc.common.statistics.logistic import MAX_COLUMNS, MAX_QUESTIONS, terms
 from fedescc.common.statistics.roc import Floats
 from fedescc.common.tabular.columns import CategoricalColumns
 from fedescc.common.tabular.covariates import Encoding
+from fedescc.common.tabular.received import received_encoding
 from fedescc.common.wire import Reply, Request
-from fedescc.common.yamlfile import check_model
 
 MORE_COLUMNS = "more-columns-than-patients"
 _MOST_WEIGHT = 1e3
@@ -34,21 +37,20 @@ def logistic(site: LocalSite, request: Request) -> Reply:
     trained on; any other for that on the encoding's columns over the training patients.
 
     Raises:
-        Refusal: too few patients of a class, as many columns as patients, too many questions, or bad coefficients.
+        Refusal: too few patients of a class (``fold-too-small`` where two folds differ by too few), as many columns
+            as patients, too many questions, or bad coefficients.
 
     """
     fusion = "models" in request.task
     split: SplitName = "validation" if fusion else "train"
     cohort = site.view(request)
     rows = cohort.rows(split)
-    labels = cohort.labels[rows]
-    if not may_release(labels, site.policy):
-        raise Refusal(BELOW_MINIMUM, f"too few {split} patients of a class", "nothing: this site stays out")
+    require_classes(site, cohort, split)
     _count_question(site, request)
     X = site.scores(request, split) if fusion else _columns(site, request, rows)
-    require_more_patients(site.policy, len(rows), X.shape[1] + 1)
+    require_more_patients(site.policy, smallest(cohort.groups(rows)), X.shape[1] + 1)
     coefficients, weights = _numbers(request.task["coefficients"]), _class_weights(request)
-    found = terms(X, labels, coefficients, weights)
+    found = terms(X, cohort.labels[rows], coefficients, weights)
     return site.reply(
         {
             "n": found.n,
@@ -58,6 +60,23 @@ def logistic(site: LocalSite, request: Request) -> Reply:
             "hessian": found.hessian.tolist(),
         }
     )
+
+
+def require_classes(site: LocalSite, cohort: SiteCohort, split: SplitName) -> None:
+    """Refuse sums by class of a split with too few patients of a class, altogether or in a group that folds differ by.
+
+    Raises:
+        Refusal: ``class-count-below-minimum``, ``fold-too-small``.
+
+    """
+    rows, minimum = cohort.rows(split), site.policy.min_class_count
+    labels = cohort.labels[rows]
+    if not both_reach(int(labels.sum()), len(labels), minimum):
+        raise Refusal(BELOW_MINIMUM, f"too few {split} patients of a class", "nothing: this site stays out")
+    by_group = classes_told(labels, cohort.groups(rows), minimum)
+    if not (by_group and classes_may_be_told(cohort, rows, minimum)):
+        what = "a group of patients that two folds differ by has too few of a class"
+        raise Refusal(TOO_SMALL, what, "ask for fewer folds, or go on without this site")
 
 
 def require_more_patients(policy: ReleasePolicy, patients: int, columns: int) -> None:
@@ -71,8 +90,22 @@ def require_more_patients(policy: ReleasePolicy, patients: int, columns: int) ->
         raise Refusal(MORE_COLUMNS, f"{columns} columns of {patients} patients", "ask for fewer columns")
 
 
+def governed_columns(site: LocalSite, request: Request, encoding: Encoding, rows: NDArray[np.intp]) -> Floats:
+    """The encoding's columns of a whole split's rows, (rows, columns), as sums of them may leave."""
+    cohort, rule = site.view_with(request, [covariate.name for covariate in encoding.covariates]), rule_of(site.policy)
+    if site.policy.small_newton == "plain":
+        return encoding.encode(cohort.numeric, cohort.categorical, rows).astype(np.float64)
+    known = screened_variables(site.study)
+    variables = {covariate.name: known[covariate.name] for covariate in encoding.covariates if covariate.name in known}
+    told, groups = governed(cohort, rows, variables, rule), cohort.groups(rows)
+    X = encoding.encode(told.numeric, told.categorical, rows).astype(np.float64)
+    for group in np.unique(groups):
+        X[groups == group] = merge_rare(encoding, X[groups == group], rule.minimum)
+    return X
+
+
 def merge_rare(encoding: Encoding, X: Floats, minimum: int) -> Floats:
-    """The columns with patients of a rare category, or rarely missing or present, moved to the most frequent case.
+    """The columns of a group with patients of a rare category, or rarely missing or present, moved to the usual case.
 
     Then every flag, and every difference of flags of one covariate, is of no patient or of at least ``minimum``.
 
@@ -104,12 +137,10 @@ def _without_rare(block: Floats, categorical: bool, minimum: int) -> Floats:
 
 
 def _columns(site: LocalSite, request: Request, rows: NDArray[np.intp]) -> Floats:
-    encoding = check_model(request.task["encoding"], Encoding, "the server's encoding")
+    encoding = received_encoding(request.task, site.study)
     if len(encoding.columns) > MAX_COLUMNS:
         raise Refusal("too-many-columns", f"{len(encoding.columns)} columns", f"ask for at most {MAX_COLUMNS}")
-    cohort: SiteCohort = site.view_with(request, [covariate.name for covariate in encoding.covariates])
-    X = encoding.encode(cohort.numeric, cohort.categorical, rows).astype(np.float64)
-    return X if site.policy.small_newton == "plain" else merge_rare(encoding, X, site.policy.min_class_count)
+    return governed_columns(site, request, encoding, rows)
 
 
 def _count_question(site: LocalSite, request: Request) -> None:

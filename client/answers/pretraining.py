@@ -7,10 +7,11 @@ would, less what other replies say, tell how few lack a scan or validate. The nu
 from fedescc.client.answers.training import TOO_FEW
 from fedescc.client.local_site import LocalSite
 from fedescc.common.arrays import load_parameters
+from fedescc.common.disclosure.cells import too_few
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
 from fedescc.common.identity import received_weights
-from fedescc.common.tabular.covariates import Encoding
+from fedescc.common.tabular.received import received_encoding
 from fedescc.common.wire import Reply, Request
 from fedescc.common.yamlfile import check_model
 
@@ -29,10 +30,10 @@ def pretrain(site: LocalSite, request: Request) -> Reply:
     federation = check_model(request.task["federation"], Federation, "the server's settings")
     model = build_pretext(site.study, seed=0)  # every weight is overwritten next
     load_parameters(model, received_weights(request))
-    encoding = check_model(request.task["encoding"], Encoding, "the server's encoding")
+    encoding = received_encoding(request.task, site.study)
     cohort = site.view(request)
     scans, patients = Scans.from_cohort(cohort, encoding), len(cohort.rows("train"))
-    if (fewest := min(scans.patients, patients)) < site.policy.min_class_count:
+    if too_few(fewest := min(scans.patients, patients), site.policy.min_class_count):
         raise Refusal(TOO_FEW, f"{fewest} patients", "an update of so few would speak of single patients")
     assert site.study.imaging is not None  # build_pretext refuses a study without images
     number, grid = _round_number(request, federation), site.study.imaging.grid

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from fedescc.client.answers.logistic import require_more_patients
-from fedescc.client.learning.evaluate import may_release
+from fedescc.client.answers.governed import governed, rule_of, screened_variables
+from fedescc.client.answers.logistic import require_classes, require_more_patients
 from fedescc.client.local_site import LocalSite
-from fedescc.client.site import BELOW_MINIMUM
+from fedescc.common.disclosure.groups import smallest
 from fedescc.common.errors import Refusal
 from fedescc.common.protocol import NumericVariable
 from fedescc.common.statistics.relevance import MAX_CANDIDATES, MAX_SCREENED, class_moments, products
 from fedescc.common.study import Study
-from fedescc.common.tabular.features import NAMED_FEATURES, RADIOMIC_FEATURES
 from fedescc.common.tabular.moments import STEPS
 from fedescc.common.wire import Reply, Request
 
@@ -19,29 +18,24 @@ def screening(site: LocalSite, request: Request) -> Reply:
     """Moments of the features named by class; with ``centres``, sums of products of every two of them instead.
 
     Raises:
-        Refusal: too few training patients of a class, too many or unknown features, as many of them as patients where
-            products are asked for.
+        Refusal: too few training patients of a class (``fold-too-small`` where two folds differ by too few), too many
+            or unknown features, as many of them as patients where products are asked for.
 
     """
     centres = request.task.get("centres")
     variables = _variables(site.study, request.task["features"], MAX_SCREENED if centres is None else MAX_CANDIDATES)
-    cohort = site.view_with(request, list(variables))
-    rows, minimum = cohort.rows("train"), site.policy.min_class_count
-    if not may_release(cohort.labels[rows], site.policy):
-        raise Refusal(BELOW_MINIMUM, "too few training patients of a class", "nothing: this site stays out")
+    cohort, rule = site.view_with(request, list(variables)), rule_of(site.policy)
+    rows = cohort.rows("train")
+    require_classes(site, cohort, "train")
+    told = governed(cohort, rows, variables, rule)
     if centres is None:
-        moments = class_moments(variables, cohort.numeric, cohort.labels, rows).hide_small(minimum)
+        moments = class_moments(variables, told.numeric, cohort.labels, rows).hide_small(rule.minimum)
         counts, totals, squares = (row.ravel().tolist() for row in moments.table)
         return site.reply({"n": len(rows), "counts": counts, "totals": totals, "squares": squares})
-    require_more_patients(site.policy, len(rows), len(variables))
-    sums = products(variables, cohort.numeric, rows, _centres(centres, len(variables)), minimum)
+    groups = cohort.groups(rows)
+    require_more_patients(site.policy, smallest(groups), len(variables))
+    sums = products(variables, told.numeric, rows, _centres(centres, len(variables)), rule, groups)
     return site.reply({"n": len(rows), "products": sums.triangle.tolist()})
-
-
-def screened_variables(study: Study) -> dict[str, NumericVariable]:
-    """Every number that can be screened: the study's numeric covariates and the image features."""
-    numeric = {name: v for name, v in study.covariates.items() if isinstance(v, NumericVariable)}
-    return {**NAMED_FEATURES, **RADIOMIC_FEATURES, **numeric}
 
 
 def _variables(study: Study, names: Any, most: int) -> dict[str, NumericVariable]:

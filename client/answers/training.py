@@ -6,6 +6,7 @@ from fedescc.client.answers.evaluation import split_reply
 from fedescc.client.local_site import LocalSite
 from fedescc.common import wire
 from fedescc.common.arrays import FlatParameters
+from fedescc.common.disclosure.cells import too_few
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
 from fedescc.common.identity import received_weights
@@ -30,7 +31,7 @@ def train(site: LocalSite, request: Request) -> Reply:
     federation = check_model(request.task["federation"], Federation, "the server's settings")
     _require_round(request, federation.rounds)
     patients = len(site.view(request).rows("train"))
-    if patients < site.policy.min_class_count:
+    if too_few(patients, site.policy.min_class_count):
         raise Refusal(TOO_FEW, f"{patients} training patients", "an update of so few would speak of single patients")
     shared, control = _shared_and_control(request, federation)
     values, reasons = split_reply(site, shared, "validation")

@@ -68,13 +68,26 @@ def harmonised_sums(imaging: Imaging | None, cohort: SiteCohort, rows: NDArray[n
     """Exact sums of the landmarks of some rows' scans; None unless the study harmonises intensities.
 
     Raises:
+        Refusal: as `harmonised_landmarks`.
+
+    """
+    landmarks = harmonised_landmarks(imaging, cohort, rows)
+    return None if landmarks is None else landmark_sums(landmarks)
+
+
+def harmonised_landmarks(
+    imaging: Imaging | None, cohort: SiteCohort, rows: NDArray[np.intp]
+) -> NDArray[np.float64] | None:
+    """Landmarks of some rows' scans, (n, t, 2), as `cohort_landmarks`; None unless the study harmonises intensities.
+
+    Raises:
         Refusal: ``no-images`` when it does and the cohort has none.
 
     """
     if imaging is None or imaging.harmonisation == "none":
         return None
     images, rois = _images(cohort)
-    return landmark_sums(cohort_landmarks(images, rois, rows, imaging.grid.window_hu))
+    return cohort_landmarks(images, rois, rows, imaging.grid.window_hu)
 
 
 def maps_for(harmonisation: Harmonisation | None, cohort: SiteCohort, rows: NDArray[np.intp]) -> "Maps | None":

@@ -20,9 +20,9 @@ from fedescc.common.study import Split
 from fedescc.common.wire import Request
 
 SPLIT = Split()
-BEFORE_THE_TEST = [wire.STATISTICS, wire.TRAIN, wire.PRETRAIN, wire.LOGISTIC, wire.SCREENING]
-BEFORE_THE_TEST += [wire.TRAINING_SCORES, wire.VALIDATION]
-OF_THE_TEST = [wire.TEST, wire.RECALIBRATION, wire.EXPLANATION]
+BEFORE_THE_TEST = [wire.STATISTICS, wire.COUNTS, wire.TRAIN, wire.PRETRAIN, wire.LOGISTIC, wire.SCREENING]
+BEFORE_THE_TEST += [wire.TRAINING_SCORES, wire.VALIDATION, wire.COUNTS, wire.ACQUISITION, wire.REFERENCE, wire.SHORTCUT]
+OF_THE_TEST = [wire.TEST, wire.RECALIBRATION, wire.EXPLANATION, wire.SUBGROUPS, wire.COMPARISON]
 
 
 def cohort_of(keys, order=None) -> SiteCohort:
@@ -95,6 +95,25 @@ def test_whatever_folds_are_subtracted_the_rest_is_groups_of_at_least_the_minimu
     membership = list(zip(*(fold.split.tolist() for fold in folds), strict=True))
     atoms = [membership.count(atom) for atom in set(membership)]
     assert min(atoms) >= minimum
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 10])
+def test_patients_of_a_group_are_together_in_every_fold(k):
+    """And two groups are apart in some, or they would be one."""
+    folds = k_folds(many(600), k)
+    groups = folds[0].group
+    assert all(np.array_equal(fold.group, groups) for fold in folds)
+    membership = np.stack([fold.split for fold in folds], axis=1)
+    for group in np.unique(groups):
+        assert len(np.unique(membership[groups == group], axis=0)) == 1
+    assert np.array_equal(folds[0].groups(np.array([3, 7])), groups[[3, 7]])
+
+
+@pytest.mark.parametrize("fold", [None, Loso(held_out="site-b")])
+def test_outside_k_folds_everybody_is_of_one_group(fold):
+    found = divided(many(20), fold)
+    assert found.group is None
+    assert found.groups(np.arange(4)).tolist() == [0] * 4
 
 
 def test_a_site_whose_folds_differ_by_too_few_patients_takes_no_part_in_any():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedescc.client.site import read_site
+from fedescc.common.disclosure.budget import Budget
 from fedescc.common.errors import Refusal
 
 MINIMAL = "site: a\nclinical: {path: clinical.csv}\n"
@@ -56,6 +57,14 @@ def test_date_formats_that_tell_a_date(tmp_path: Path, text: str) -> None:
 def test_the_strict_release_policy_is_the_default(tmp_path: Path) -> None:
     policy = read_site(write(tmp_path, MINIMAL)).settings.policy
     assert (policy.min_class_count, policy.score_histogram, policy.small_newton) == (5, "never", "never")
+    assert policy.small_changes == "never"
+    assert (policy.dominance_percent, policy.query_budget) == (10, {})
+
+
+def test_budgets_are_given_by_kind_of_question(tmp_path: Path) -> None:
+    text = MINIMAL + "policy: {query_budget: {query.statistics: [10, 50], other: [1, 2]}}\n"
+    found = read_site(write(tmp_path, text)).settings.policy.query_budget
+    assert found == {"query.statistics": Budget(run=10, study=50), "other": Budget(run=1, study=2)}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,11 @@ def test_the_strict_release_policy_is_the_default(tmp_path: Path) -> None:
         (MINIMAL + "images: {dicom: d, match: accession}", "accession_columns"),
         (MINIMAL + "images: {dicom: d, accession_columns: [a]}", "accession_columns"),
         (MINIMAL + "policy: {min_class_count: 0}", "policy.min_class_count"),
+        (MINIMAL + "policy: {dominance_percent: 101}", "policy.dominance_percent"),
+        (MINIMAL + "policy: {dominance_percent: -1}", "policy.dominance_percent"),
+        (MINIMAL + "policy: {query_budget: {query.statistic: [1, 2]}}", "no message type 'query.statistic'"),
+        (MINIMAL + "policy: {query_budget: {train: [-1, 2]}}", "not below 0"),
+        (MINIMAL + "policy: {query_budget: {train: [1]}}", "policy.query_budget.train"),
         ("site: a\nclinical: {path: c, delimiter: ';;'}", "clinical.delimiter"),
         ("site: a\nclinical: {path: ''}", "clinical.path"),
         (MINIMAL + "work: ''", "work: "),

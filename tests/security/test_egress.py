@@ -211,7 +211,9 @@ def test_the_receiver_only_listens_and_only_the_command_line_starts_it(repositor
 def test_every_reply_of_a_real_run_passes_and_holds_no_key(toy_replies):
     """All replies of a whole run, seen on the wire: schema keys only, and no patient key anywhere."""
     replies, keys = toy_replies
-    on_demand = {wire.SCREENING, wire.LOGISTIC, wire.PRETRAIN}  # of runs with comparators or pretraining
+    # Of runs with comparators, pretraining, subgroups or images.
+    on_demand = {wire.SCREENING, wire.LOGISTIC, wire.PRETRAIN, wire.SUBGROUPS, wire.COMPARISON}
+    on_demand |= {wire.ACQUISITION, wire.SHORTCUT}
     assert {message_type for message_type, _ in replies} | on_demand == set(ALLOWED)
     for message_type, reply in replies:
         assert set(reply.sums) <= set(ALLOWED[message_type])

@@ -9,23 +9,28 @@ from numpy.typing import NDArray
 
 from fedescc.client.learning.evaluate import split_sums
 from fedescc.client.site import ReleasePolicy
+from fedescc.common.analysis import MISSING, subgroup_levels
 from fedescc.common.federation import Federation
 from fedescc.common.fold import Fold, KFold, Loso
 from fedescc.common.players import player_names
-from fedescc.common.statistics.metrics import evaluation_sums, metrics_record, suppressed_record
+from fedescc.common.statistics.metrics import EvaluationSums, evaluation_sums, metrics_record, suppressed_record
 from fedescc.common.statistics.recalibration import recalibrate
 from fedescc.common.statistics.roc import auc, delong_variance, logit_interval, probability
 from fedescc.common.statistics.shapley import ShapleySums
 from fedescc.common.study import Study, read_study
 from fedescc.common.wire import installed_version
+from fedescc.server.entries import final_entry, plan_entry, round_entry
+from fedescc.server.evaluation.comparison import difference_entry
 from fedescc.server.evaluation.evaluate import Evaluation, pooled_auc
 from fedescc.server.evaluation.explanation import player_entries
+from fedescc.server.evaluation.fairness import fairness_gaps
+from fedescc.server.evaluation.replies import LevelShare
+from fedescc.server.evaluation.told import Told
 from fedescc.server.exchange import Attendance
 from fedescc.server.federate import privacy_entry
 from fedescc.server.fold_results import assemble
 from fedescc.server.modes import Mode, Plan
 from fedescc.server.replies import SplitShare, split_share
-from fedescc.server.results import final_entry, round_entry
 from fedescc.server.training.rounds import RoundRecord
 from fedescc.simulations.comparison.fold_comparison import COMPARATORS, pool_comparators
 
@@ -64,7 +69,9 @@ def make_results() -> dict[str, Any]:
         "sites_lost": [LOST],
         "flow": make_flow(),
         "rounds": [make_round(rng, number) for number in range(1, federation.rounds + 1)],
-        "final": final_entry(make_evaluation(test)),
+        "plan": plan_entry(study.analysis, ("clinical", "radiomics_clinical")),
+        "opening": make_opening(study),
+        "final": make_final(test, rng),
         "comparators": {
             "local_only": make_comparator(rng, skill=0.9),
             "centralised": make_comparator(rng, skill=1.6),
@@ -113,6 +120,7 @@ def make_fold(place: int, fold: Fold) -> dict[str, Any]:
         return head | {"failed": "no-quorum"}
     rng = np.random.default_rng(place)
     tested = PATIENTS if held_out is None else {held_out: 80}
+    scores = make_scores(rng, tested, skill=1.5)
     comparators = sample_comparators(tested, place)
     if place == 0:
         del comparators[UNFITTED]
@@ -124,7 +132,9 @@ def make_fold(place: int, fold: Fold) -> dict[str, Any]:
         "refused_in_evaluation": {},
         "flow": make_flow(),
         "rounds": rounds,
-        "final": final_entry(make_evaluation(make_scores(rng, tested, skill=1.5))),
+        "opening": make_opening(read_study("escc-pcr")),
+        "final": make_final(scores, rng) | {"subgroups": {}, "fairness": {}},
+        "told": make_told(scores, rng).document(),
         "comparators": comparators,
         "comparators_unavailable": {},
         "explanation": make_explanation(rng, read_study("escc-pcr")),
@@ -195,6 +205,63 @@ def make_evaluation(scores: Scores) -> Evaluation:
     area, bounds = pooled_auc(shares.values())
     pooled = make_metrics(y, logit) | {"auc": area.value, "auc_ci95": bounds.value and list(bounds.value)}
     return Evaluation(THRESHOLD, "youden-on-validation", EDGES, pooled, sites, released, histograms)
+
+
+def make_final(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
+    """The final evaluation with a planned and an exploratory paired test, and with subgroups, one of them hidden."""
+    study = read_study("escc-pcr")
+    y, logit = (np.concatenate([part[place] for part in scores.values()]) for place in (0, 1))
+    subgroups = {
+        name: make_levels((*levels, MISSING), y, logit, rng) for name, levels in subgroup_levels(study).items()
+    }
+    tail = {"clinical": (True, True), "radiomics_clinical": (False, False)}
+    comparisons = [
+        {"model": name, "versus": "federated", **difference_entry(-0.031, 0.013, 0.017)}
+        | {"planned": planned, "primary": primary}
+        for name, (planned, primary) in tail.items()
+    ]
+    more = {"comparisons": comparisons, "subgroups": subgroups, "fairness": fairness_gaps(subgroups)}
+    return final_entry(make_evaluation(scores), study.analysis, seed=7) | more
+
+
+def make_levels(
+    levels: tuple[str, ...], y: NDArray[np.int8], logit: NDArray[np.float64], rng: np.random.Generator
+) -> dict[str, Any]:
+    """METRICS by level of one subgroup: of half the patients, of the others; the rest hidden."""
+    first = rng.random(len(y)) < 0.5
+    shown = [make_metrics(y[part], logit[part]) | {"sites": 4} for part in (first, ~first)]
+    hidden = suppressed_record("subgroup-too-small", THRESHOLD) | {"sites": None}
+    return dict(zip(levels, [*shown, *[hidden] * (len(levels) - 2)], strict=True))
+
+
+def make_told(scores: Scores, rng: np.random.Generator) -> Told:
+    """What sites tell of subgroups: each has patients of the first two levels alone."""
+    study = read_study("escc-pcr")
+    levels = {name: (*known, MISSING) for name, known in subgroup_levels(study).items()}
+    sites = {site: part for site, part in scores.items() if site != HIDDEN}
+
+    def sums(y: NDArray[np.int8], logit: NDArray[np.float64]) -> EvaluationSums:
+        return evaluation_sums(y, probability(logit), THRESHOLD)
+
+    def share(y: NDArray[np.int8], logit: NDArray[np.float64], known: int) -> list[LevelShare | None]:
+        first = rng.random(len(y)) < 0.5
+        parts = [first, ~first, *[np.zeros(len(y), bool)] * (known - 2)]
+        return [LevelShare(sums(y[part], logit[part]), None) for part in parts]
+
+    shares = {name: {site: share(*part, len(known)) for site, part in sites.items()} for name, known in levels.items()}
+    tested = {site: sums(*part) for site, part in sites.items()}
+    return Told(levels, shares, tested, study.disclosure.min_class_count, None)
+
+
+def make_opening(study: Study) -> dict[str, Any]:
+    """The opening of a fold's test set; one site had opened it before."""
+    return {
+        "plan_sha256": study.analysis.sha256,
+        "opened_at": "2026-03-02T09:30:00+00:00",
+        "looks": ["a" * 64, "b" * 64],
+        "thresholds": {"federated": 0.6, "clinical": 0.55},
+        "sites": {site: int(site == LOST) for site in PATIENTS},
+    }
 
 
 def make_share(y: NDArray[np.int8], logit: NDArray[np.float64], threshold: float) -> SplitShare:

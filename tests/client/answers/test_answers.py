@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fedescc.client.answers.dispatch import answer
-from fedescc.client.answers.evaluation import _enough
 from fedescc.client.answers.statistics import flow_counts
 from fedescc.client.local_site import LocalSite
 from fedescc.client.site import ReleasePolicy
@@ -93,22 +92,28 @@ def train_like(site, **task):
     return Request(site.study.sha256, full, weights)
 
 
+def look_like(site, **task):
+    """The same under the study's plan, as the test set is opened."""
+    return train_like(site, plan=site.study.analysis.sha256, **task)
+
+
 def test_the_test_set_opens_once(site):
     with pytest.raises(Refusal, match="test-not-opened"):
         answer(site, wire.RECALIBRATION, train_like(site, large=[0.0], slope=[0.0, 1.0]))
-    first = answer(site, wire.TEST, train_like(site))
-    assert answer(site, wire.TEST, train_like(site)) is first
+    first = answer(site, wire.TEST, look_like(site))
+    assert answer(site, wire.TEST, look_like(site)) is first
     for change in ({"threshold": 0.1}, {"edges": [0.0]}):
         with pytest.raises(Refusal, match="test-already-opened"):
-            answer(site, wire.TEST, train_like(site, **change))
-    other = dataclasses.replace(train_like(site), weights=train_like(site).weights + 1)
-    for message_type in (wire.TEST, wire.EXPLANATION, wire.RECALIBRATION):
+            answer(site, wire.TEST, look_like(site, **change))
+    other = dataclasses.replace(look_like(site), weights=look_like(site).weights + 1)
+    followed_up = dataclasses.replace(other, task=other.task | {"large": [0.0], "slope": [0.0, 1.0]})
+    for message_type, request in ((wire.TEST, other), (wire.EXPLANATION, other), (wire.RECALIBRATION, followed_up)):
         with pytest.raises(Refusal, match="test-already-opened"):
-            answer(site, message_type, other)
+            answer(site, message_type, request)
 
 
 def test_recalibration_cannot_be_asked_for_ever(site):
-    answer(site, wire.TEST, train_like(site))
+    answer(site, wire.TEST, look_like(site))
     request = train_like(site, large=[0.0], slope=[0.0, 1.0])
     for _ in range(60):
         answer(site, wire.RECALIBRATION, request)
@@ -140,9 +145,3 @@ def test_an_update_of_too_few_patients_stays(site, rows, trains):
     else:
         with pytest.raises(Refusal, match="too-few-training-patients"):
             answer(site, wire.TRAIN, request)
-
-
-def test_shapley_sums_of_few_patients_stay(site):
-    counts = np.array([10, 7, 3, 2, 0])
-    assert _enough(counts, 10, 3).tolist() == [True, True, True, False, False]
-    assert _enough(counts, 10, 4).tolist() == [True, False, False, False, False]

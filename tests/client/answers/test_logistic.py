@@ -22,6 +22,7 @@ from fedescc.common.statistics.logistic import MAX_QUESTIONS, terms
 from fedescc.common.statistics.relevance import class_moments
 from fedescc.common.tabular.columns import CategoricalColumns, NumericColumn
 from fedescc.common.tabular.covariates import Encoding, column_sums
+from fedescc.common.tabular.features import RADIOMIC_FEATURES
 from fedescc.common.wire import Request
 
 ENCODING = Encoding(
@@ -113,7 +114,8 @@ def test_below_the_minimum_of_a_class_a_site_stays_out(site, positives, answers,
     train = site.cohort.rows("train")
     positive, negative = (train[site.cohort.labels[train] == label] for label in (1, 0))
     keep_training(site, np.r_[positive[:positives], negative])
-    request = question(site, features=["age"])
+    of_features = Request(site.study.sha256, {"run": "r1", "features": ["age"]})
+    request = question(site) if message_type == wire.LOGISTIC else of_features
     if answers:
         assert answer(site, message_type, request).sums["n"] == positives + len(negative)
     else:
@@ -163,16 +165,18 @@ def test_a_malformed_question_is_refused_by_code(site, task, code):
     assert caught.value.code == code
 
 
-def test_too_many_columns_are_refused(site):
-    columns = [NumericColumn(name=f"f{i}", group="f", mean=0, sd=1) for i in range(100)]
+def test_too_many_columns_are_refused():
+    study = scan_study()
+    columns = [NumericColumn(name=name, group="image_features", mean=0, sd=1) for name in list(RADIOMIC_FEATURES)[:81]]
     encoding = Encoding(covariates=tuple(columns)).model_dump(mode="json")
+    task = {"run": "r1", "encoding": encoding, "coefficients": [0.0] * 161}
     with pytest.raises(Refusal, match="too-many-columns"):
-        ask(site, question(site, encoding=encoding))
+        ask(scan_site("site-a", study, scan_cohort(0, 60)), Request(study.sha256, task))
 
 
 def test_image_features_of_a_study_without_images_are_refused(site):
     encoding = Encoding(covariates=(NumericColumn(name="tumour_volume_pre", group="f", mean=0, sd=1),))
-    with pytest.raises(Refusal, match="no-images"):
+    with pytest.raises(Refusal, match="wrong-encoding"):
         ask(site, question(site, encoding=encoding.model_dump(mode="json"), coefficients=[0.0, 0.0, 0.0]))
 
 

@@ -9,6 +9,7 @@ from fedescc.client.answers.dispatch import answer
 from fedescc.client.answers.statistics import covariate_values, landmark_values
 from fedescc.client.local_site import LocalSite
 from fedescc.common import wire
+from fedescc.common.disclosure.groups import Rule
 from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Grid, Imaging
 from fedescc.common.schema import check_reply
@@ -26,7 +27,8 @@ def ranked(study):
 
 @pytest.fixture
 def site(toy):
-    return LocalSite("site-a", ranked(toy.study), toy.policy("site-a"), toy.cohorts["site-a"])
+    policy = toy.policy("site-a").model_copy(update={"small_changes": "plain"})  # tests change a patient or two
+    return LocalSite("site-a", ranked(toy.study), policy, toy.cohorts["site-a"])
 
 
 def ask(site, **task):
@@ -51,6 +53,7 @@ def padded(values, patients=160, fill=np.nan):
 
 def test_moments_categories_and_cells_are_those_of_the_training_patients(site):
     rows = site.cohort.rows("train")
+    site.policy = site.policy.model_copy(update={"small_newton": "plain"})
     sums = ask(site)
     exact = column_sums(site.study, site.cohort.numeric, rows)
     assert [sums["covariate_counts"], sums["covariate_totals"], sums["covariate_squares"]] == exact.table.tolist()
@@ -67,12 +70,30 @@ def test_no_cell_that_leaves_is_below_the_minimum(site):
 
 
 def test_a_site_with_too_few_values_sends_nothing_of_the_covariate(site):
+    site.cohort = dataclasses.replace(site.cohort, labels=(np.arange(len(site.cohort)) >= 25).astype(np.int8))
     sums = ask(with_training_patients(site, 50, marker=padded([400, 500])))
     assert sums["covariate_counts"] == [50, 0]
     assert not any(sums["quantile_counts"])
     assert sums["covariate_totals"][1] == 0
     sums = ask(with_training_patients(site, 50, marker=padded([400, 500, 600])))
     assert sums["quantile_counts"] == [*[0] * 255, 3]
+
+
+def test_where_a_few_lack_a_value_as_many_more_as_make_up_the_minimum_are_not_counted(site):
+    """Of two classes one patient each lacks the marker: three of each are left out, of 50."""
+    site.cohort = dataclasses.replace(site.cohort, labels=(np.arange(len(site.cohort)) >= 25).astype(np.int8))
+    marker = np.full(160, 300.0)
+    marker[[3, 30]] = np.nan
+    marker[[0, 1]] = 500.0  # the first in the order of keys, so those left out with it
+    sums = ask(with_training_patients(site, 50, marker=marker))
+    assert sums["covariate_counts"] == [50, 44]
+    assert sums["covariate_totals"][1] == 44 * round(0.3 * (1 << 20))
+    assert sums["quantile_counts"] == [*[0] * 255, 44]
+
+
+def test_a_few_without_a_category_cannot_be_counted(site):
+    sex = padded([0] * 20 + [1] * 19 + [-1], fill=0)
+    assert ask(with_training_patients(site, 40, sex=sex))["level_counts"] == [3, 19]
 
 
 def test_a_small_category_hides_so_that_the_rest_does_not_tell_it(site):
@@ -112,7 +133,7 @@ def test_features_asked_for_are_columns_like_the_others(site):
     volume[:20] = np.nan
     cohort = dataclasses.replace(site.cohort, numeric={**site.cohort.numeric, "tumour_volume_pre": volume})
     rows = cohort.rows("train")
-    sums = covariate_values(site.study, cohort, rows, ["tumour_volume_pre"], 3)
+    sums = covariate_values(site.study, cohort, rows, ["tumour_volume_pre"], Rule(3, rest=False))
     assert sums["covariate_counts"][2] == np.isfinite(volume[rows]).sum()
     parsed = covariate_sums(site.study, {**sums, "n_train": len(rows)}, ["tumour_volume_pre"])
     assert np.array_equal(
@@ -137,10 +158,11 @@ def test_landmarks_leave_as_sums_over_enough_scans_or_not_at_all(site):
     for patients, missing, expected in ((6, 0, 6), (6, 3, 3), (6, 4, 0), (2, 0, 0)):
         images = scans(len(site.cohort), missing)
         cohort = dataclasses.replace(site.cohort, images=images, rois=np.zeros(images.shape, np.uint8))
-        sums = landmark_values(imaging, cohort, np.arange(patients), 3)
+        sums = landmark_values(imaging, cohort, np.arange(patients), Rule(3))
         assert sums == {"landmark_counts": [expected], "landmark_totals": [expected * step for step in steps]}
     plain = imaging.model_copy(update={"harmonisation": "none"})
-    assert landmark_values(plain, cohort, np.arange(6), 3) == landmark_values(None, cohort, np.arange(6), 3) == {}
+    assert landmark_values(plain, cohort, np.arange(6), Rule(3)) == {}
+    assert landmark_values(None, cohort, np.arange(6), Rule(3)) == {}
 
 
 def test_a_harmonised_study_goes_from_landmarks_to_scans_on_one_scale(site):

@@ -18,8 +18,10 @@ from fedescc.client.intake.intake import IntakeResult, load_cohort, run_intake, 
 from fedescc.client.intake.keys import patient_keys
 from fedescc.client.intake.patient import died, prepare_patient
 from fedescc.client.site import read_site
+from fedescc.common.acquisition import PHASES, VENDORS, vendor_of
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study, read_study
+from fedescc.simulations.patients.scanners import scanner
 
 ESCC = read_study("escc-pcr")
 SHAPE = (12, 20, 20)
@@ -153,6 +155,9 @@ def test_eligible_patients_become_rows_in_key_order(hospital: Hospital) -> None:
     # The 4x4x4 box lies in the middle of the grid around it.
     expected = np.zeros((8, 8, 8), np.uint8)
     expected[2:6, 2:6, 2:6] = 1
+    # "SIEMENS at Mercy Hospital" is kept as a code alone.
+    assert cohort.acquisition["vendor"].tolist() == [[VENDORS.index("siemens")] * 2] * 3
+    assert np.isfinite(cohort.acquisition["slice_mm"]).all()
     for roi in cohort.rois.reshape(-1, 8, 8, 8):
         np.testing.assert_array_equal(roi, expected)
 
@@ -580,6 +585,11 @@ def test_the_synthetic_cohort_goes_through(synthetic: Path, name: str) -> None:
             i = cohort.keys.index(key)
             assert cohort.labels[i] == int(row["ypT"] == "ypT0" and row["ypN"] == "ypN0")
     assert cohort.images.shape[1:] == (2, 48, 48, 48)
+    machine = scanner("ab".index(name[-1]))
+    assert (cohort.acquisition["vendor"] == VENDORS.index(vendor_of(machine.manufacturer) or "other")).all()
+    assert (cohort.acquisition["phase"] == PHASES.index("enhanced")).mean() > 0.9
+    assert np.nanmedian(cohort.acquisition["slice_mm"]) == pytest.approx(machine.slice_mm)
+    assert np.nanmedian(cohort.acquisition["noise_hu"]) == pytest.approx(machine.noise_hu, rel=0.4)
     assert 0 <= float(cohort.images.min()) < float(cohort.images.max()) <= 1
     assert (cohort.rois.reshape(len(cohort) * 2, -1).sum(axis=1) > 0).all()
 

@@ -18,6 +18,7 @@ from fedescc.client.intake.disk.parts import Part
 from fedescc.client.intake.patient import Task, died, prepare_patient
 from fedescc.client.intake.rois.mask_folder import MaskFolder, read_mask_folder
 from fedescc.client.intake.table.overrides import Override
+from fedescc.common.acquisition import VENDORS
 from fedescc.common.imaging import Imaging, TimePoint
 from fedescc.common.study import read_study
 
@@ -95,6 +96,15 @@ def test_a_sound_patient_has_tensors_and_nothing_to_note(hospital: Path) -> None
     assert (tensors.rois.shape, tensors.rois.dtype) == ((2, 48, 48, 48), np.uint8)
     assert part.measures["pre.soft_hu"] == pytest.approx(45, abs=25)
     assert "post.similarity" not in part.measures
+
+
+def test_how_the_scans_were_acquired_is_kept_as_codes(hospital: Path) -> None:
+    codes = prepare_patient(task(hospital))[0].codes
+    assert {name.split(".")[1] for name in codes} == {"vendor", "kernel", "phase"}
+    for point in ("pre", "post"):
+        assert codes[f"{point}.vendor"] in VENDORS
+        assert codes[f"{point}.kernel"] == "smooth"
+        assert codes[f"{point}.phase"] == "enhanced"
 
 
 def test_the_same_patient_gives_the_same_bits(hospital: Path) -> None:

@@ -1,5 +1,6 @@
 """The prepared cohort on disk: content key, round trip, and what is not in it."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ def prepared(n: int = 3) -> Prepared:
         images=None,
         rois=None,
         flow={"included": n, "adult": 2},
+        acquisition={
+            "vendor": np.array([[0, 1], [-1, -1], [5, 0]][:n], np.int8),
+            "noise_hu": np.array([[10.5, 11.0], [np.nan, np.nan], [9.0, 12.0]][:n]),
+        },
     )
     return Prepared(cohort, {"f" * 64: ("adult", "pre:gantry_tilt")}, ("a remark",))
 
@@ -58,6 +63,9 @@ def test_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(result.cohort.categorical["sex"], [0, -1, 1])
         assert [len(result.cohort.rows(name)) for name in ("train", "validation", "test")] == [1, 1, 1]
         assert isinstance(result.cohort.images, np.memmap)
+        assert set(result.cohort.acquisition) == {"vendor", "noise_hu"}
+        np.testing.assert_array_equal(result.cohort.acquisition["vendor"], [[0, 1], [-1, -1], [5, 0]])
+        np.testing.assert_array_equal(result.cohort.acquisition["noise_hu"], expected.cohort.acquisition["noise_hu"])
         assert (result.cohort.images.dtype, result.cohort.images.shape) == (np.float16, (3, 2, 4, 4, 4))
         assert isinstance(result.cohort.rois, np.memmap)
         assert not result.cohort.images.flags.writeable
@@ -165,6 +173,13 @@ def test_a_damaged_cache_counts_as_none_and_is_replaced(tmp_path: Path, name: st
         path.write_bytes(b"\x80garbage" * 40)
     assert read_cache(tmp_path / "x") is None
     assert store(tmp_path, "x", images=True).cohort.images is not None
+
+
+def test_a_cohort_kept_without_acquisition_is_of_unknown_acquisition(tmp_path: Path) -> None:
+    """What an older version wrote is made anew, because its key is another; read it is no failure."""
+    older = prepared()
+    older = dataclasses.replace(older, cohort=dataclasses.replace(older.cohort, acquisition={}))
+    assert store(tmp_path, "x", what=older).cohort.acquisition == {}
 
 
 def test_pickles_are_not_read(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A patient's part on disk: whole or not at all, found by everything it was made from, and nothing of whom."""
 
+import dataclasses
+import json
 import os
 import shutil
 from pathlib import Path
@@ -27,6 +29,7 @@ GOOD = Part(
     chosen={"pre": 0, "post": 1},
     lost=(("post", 0, "thicker_slices"),),
     measures={"post.similarity": 0.91},
+    codes={"pre.vendor": "ge"},
 )
 BAD = Part(quality=("pre:thick_slices",), roi=False, details=("post:no_mask",))
 
@@ -49,6 +52,32 @@ def test_round_trip(store: PartStore) -> None:
     for stored, expected in zip(store.tensors("a"), TENSORS, strict=True):
         assert stored.dtype == expected.dtype
         np.testing.assert_array_equal(stored, expected)
+
+
+def test_a_part_without_codes_is_of_unknown_acquisition(store: PartStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an older version wrote it; its name would not be looked for, and if it were it is no failure."""
+    dumps = json.dumps
+
+    def older(value: dict[str, Any]) -> str:
+        return dumps({name: item for name, item in value.items() if name != "codes"})
+
+    monkeypatch.setattr("fedescc.client.intake.disk.parts.json.dumps", older)
+    store.write("a", GOOD, TENSORS)
+    read = store.read("a")
+    assert read == dataclasses.replace(GOOD, codes={})
+
+
+def test_a_part_packed_in_a_way_unknown_here_is_none(store: PartStore, tmp_path: Path) -> None:
+    """Of a changed bit in its directory zipfile raises what is no damage to it."""
+    store.write("a", GOOD, TENSORS)
+    path = file(tmp_path, "a")
+    whole = bytearray(path.read_bytes())
+    directory = whole.index(b"PK\x01\x02")
+    for offset, value in ((6, 210), (8, 1), (10, 99)):  # version needed, encrypted, method
+        changed = whole.copy()
+        changed[directory + offset] = value
+        path.write_bytes(changed)
+        assert store.read("a") is None, offset
 
 
 def test_every_way_to_damage_a_part_makes_it_none(store: PartStore, tmp_path: Path) -> None:

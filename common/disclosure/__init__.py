@@ -1,0 +1,1 @@
+"""What may be told of patients: minimum cells, dominance, secondary suppression, budgets, rounding."""
