@@ -27,11 +27,13 @@ bench: $(VENV)/installed
 	$(BIN)/python tests/bench/in_process_engine.py
 	$(BIN)/python tests/bench/aggregation.py
 	$(BIN)/python tests/bench/local_training.py
+	$(BIN)/python tests/bench/explanation.py
 	$(BIN)/python tests/bench/preprocessing.py
 	$(BIN)/python tests/bench/index.py
 
 verify: $(VENV)/installed
 	$(BIN)/python tests/verify/learning.py
+	$(BIN)/python tests/verify/evaluation.py
 	$(BIN)/python tests/verify/demo_learning.py
 	$(BIN)/python tests/verify/heart_strategies.py
 	$(BIN)/python tests/verify/propagation.py

@@ -2,6 +2,8 @@
 
 from fedescc.common.study import FEATURE_GROUP, REGIONS, Study
 
+MAX_REFERENCE = 1000  # columns of a model whose clinical inputs are explained
+
 
 def player_names(study: Study) -> tuple[str, ...]:
     """Names in the order of the players' bits: ``pre_tumour``, …, ``post_rest``, then `covariate_groups`."""

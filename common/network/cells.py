@@ -43,23 +43,33 @@ class CellEncoder(nn.Module):
     def forward(self, image: Tensor, roi: Tensor) -> Tensor:
         """(s, z, y, x) twice -> (s, embedding)."""
         with torch.no_grad():
-            mean, deviation, share, *rim = self._cells(image, roi)
-            statistics = [distribution(mean, deviation, part) for part in (share, *rim)]
-            statistics.append(blood_pool(mean, share))
-            region = share + FLOOR
-            maps = torch.cat(
-                [(mean - CELL_MEAN) * CELL_MEAN_SCALE, (deviation - CELL_SD) * CELL_SD_SCALE, share, *rim], dim=1
-            )
+            cells = self.cells(image, roi)
+            statistics = self.statistics(cells)
+        return self.embed(cells, statistics)
+
+    def statistics(self, cells: list[Tensor], order: Tensor | None = None) -> Tensor:
+        """What the cells' intensities say without a parameter, (s, k); ``order`` as `distribution` takes it."""
+        mean, deviation, share, *rim = cells
+        found = [distribution(mean, deviation, part, order) for part in (share, *rim)]
+        return torch.cat([*found, blood_pool(mean, share, order)], dim=1)
+
+    def embed(self, cells: list[Tensor], statistics: Tensor) -> Tensor:
+        """What `cells` and `statistics` returned -> (s, embedding)."""
+        mean, deviation, share, *rim = cells
+        region = share + FLOOR
+        maps = torch.cat(
+            [(mean - CELL_MEAN) * CELL_MEAN_SCALE, (deviation - CELL_SD) * CELL_SD_SCALE, share, *rim], dim=1
+        )
         pooled = []
         for block in self.blocks:
             maps = block(maps)
-            kernel = [min(2, cells) for cells in region.shape[2:]]
+            kernel = [min(2, side) for side in region.shape[2:]]
             region = functional.avg_pool3d(region, kernel, ceil_mode=True)
             pooled.append(mean_and_sd(maps, region))
-        embedding: Tensor = self.project(torch.cat([*statistics, self.maps_norm(torch.cat(pooled, dim=1))], dim=1))
+        embedding: Tensor = self.project(torch.cat([statistics, self.maps_norm(torch.cat(pooled, dim=1))], dim=1))
         return embedding
 
-    def _cells(self, image: Tensor, roi: Tensor) -> list[Tensor]:
+    def cells(self, image: Tensor, roi: Tensor) -> list[Tensor]:
         """Mean, SD, ROI's share and, if wanted, rim's share of cells, each (s, 1, z/2, y/2, x/2)."""
         volumes = [image, image.square(), roi]
         if self.rim_mm > 0:

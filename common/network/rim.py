@@ -1,7 +1,7 @@
 """The peritumoural rim: what lies outside the ROI and within some millimetres of it.
 
 It is found from the ROI inside the network, so that augmentation moves both alike and whoever takes the ROI away
-(`fedescc.client.learning.explain`) takes the rim away with it. The squared Euclidean distance is separable
+(`fedescc.client.explanation.regions`) takes the rim away with it. The squared Euclidean distance is separable
 (Felzenszwalb & Huttenlocher, Theory of Computing 2012), and a reach of a few voxels makes each axis a few shifted
 minima: whole-tensor steps, which ``torch.func.vmap`` maps too.
 """
