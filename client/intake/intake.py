@@ -1,8 +1,9 @@
 """A hospital's files as its cohort: read, judge, prepare, and keep for the next time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from fedescc.client.intake.table.cells import Value
 from fedescc.client.intake.table.clinical import Clinical, PatientRow, clinical_path, read_clinical
 from fedescc.client.site import SiteFile
 from fedescc.common import console
+from fedescc.common.analysis import kept_variables
 from fedescc.common.errors import Refusal
 from fedescc.common.protocol import CategoricalVariable, NumericVariable
 from fedescc.common.study import Study
@@ -159,17 +161,19 @@ def _prepare(
     patients = dict(sorted(zip(keys, clinical.rows, strict=True)))
     scans: Mapping[str, Scans] = {}
     records: Mapping[str, PatientRecord] = {}
+    scan_codes: Mapping[str, Mapping[str, str]] = {}
     warnings, final = clinical.warnings, True
     if study.imaging is not None:
         from fedescc.client.intake.scans import prepare_images
 
         images = prepare_images(site, study, patients, draft, progress)
-        scans, records, final = images.scans, images.records, images.final
+        scans, records, scan_codes, final = images.scans, images.records, images.codes, images.final
         warnings += images.remarks
     decisions = {key: decide(study, row.values, row.faults, scans.get(key)) for key, row in patients.items()}
     eligible = {key: patients[key] for key, decision in decisions.items() if not decision.codes}
     order = temporal_order([last_date(study, row.values, scans.get(key)) for key, row in eligible.items()])
-    cohort = replace(_cohort(study, eligible, decisions), order=order)
+    acquisition = _acquisition(study, eligible, scan_codes, records)
+    cohort = replace(_cohort(study, eligible, decisions), order=order, acquisition=acquisition)
     codes = {
         key: decision.codes + (scans[key].details if key in scans else ())
         for key, decision in decisions.items()
@@ -216,18 +220,35 @@ def _cohort(study: Study, eligible: Mapping[str, PatientRow], decisions: Mapping
     )
 
 
+def _acquisition(
+    study: Study,
+    eligible: Iterable[str],
+    codes: Mapping[str, Mapping[str, str]],
+    records: Mapping[str, PatientRecord],
+) -> dict[str, NDArray[Any]]:
+    """How the eligible patients' scans were acquired; nothing in a study without images."""
+    if study.imaging is None:
+        return {}
+    from fedescc.client.acquisition.facts import acquisition_arrays
+
+    keys = list(eligible)
+    measures = [records[key].measures for key in keys]
+    return acquisition_arrays(study.imaging.time_points, [codes[key] for key in keys], measures)
+
+
 def covariate_arrays(
     study: Study, patients: Sequence[Mapping[str, Value]]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.int16]]]:
-    """Covariates as `SiteCohort` holds them, from each patient's values; an absent value is missing."""
+    """Covariates, and what else subgroups go by, as `SiteCohort` holds them; a patient's absent value is missing."""
+    kept = kept_variables(study)
     numeric = {
         name: np.array([values.get(name, np.nan) for values in patients], dtype=np.float64)
-        for name, variable in study.covariates.items()
+        for name, variable in kept.items()
         if isinstance(variable, NumericVariable)
     }
     categorical = {
         name: np.array([_index(values.get(name), variable) for values in patients], dtype=np.int16)
-        for name, variable in study.covariates.items()
+        for name, variable in kept.items()
         if isinstance(variable, CategoricalVariable)
     }
     return numeric, categorical

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from fedescc.client.acquisition.facts import scan_codes
 from fedescc.client.imaging.masks.contours import Mask
 from fedescc.client.imaging.preprocess import Preprocessed, grid_spec, preprocess
 from fedescc.client.imaging.quality.contrast import judge_contrast
@@ -84,6 +85,7 @@ class _Preparation:
     details: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     propagated: bool | None = None
 
     def run(self) -> tuple[Part, Tensors | None]:
@@ -106,6 +108,7 @@ class _Preparation:
             chosen={point: _place(series, self.task.candidates[point]) for point, series in choice.series.items()},
             lost=tuple((point, _place(one, self.task.candidates[point]), code) for point, one, code in choice.lost),
             measures=self.measures,
+            codes=self.codes,
         )
         return part, _tensors(made) if complete else None
 
@@ -157,6 +160,7 @@ class _Preparation:
         measured = {name: value for name, value in vars(scan.check).items() if isinstance(value, float)}
         self.measures |= {f"{point}.{name}": value for name, value in measured.items()}
         contrast = judge_contrast(Enhancement(scan.check.enhancement, scan.check.blood_hu), rows)
+        self.codes |= {f"{point}.{name}": code for name, code in scan_codes(rows, contrast.verdict).items()}
         self.notes += [f"{point}:{code}" for code in (*scan.series.warnings, *contrast.warnings)]
         codes = dict.fromkeys(scan.check.codes)
         # Where the image does not tell, and only there, the tags' word counts.

@@ -55,11 +55,13 @@ class Export:
 class PreparedImages:
     """What is known of each patient's CTs by now, the local records, and remarks without identifiers.
 
-    ``final``: whether another intake of the same files would find the same.
+    ``codes`` are those of `Part`, by salted key. ``final``: whether another intake of the same files would find the
+    same.
     """
 
     scans: Mapping[str, Scans]
     records: Mapping[str, PatientRecord]
+    codes: Mapping[str, Mapping[str, str]]
     remarks: tuple[str, ...]
     final: bool
 
@@ -147,7 +149,8 @@ def prepare_images(
         for key, row in patients.items()
     }
     final = not any(part.passing for part in parts.values())
-    return PreparedImages(scans, records, export.remarks + _part_remarks(parts.values()), final)
+    codes = {key: part.codes for key, part in parts.items()}
+    return PreparedImages(scans, records, codes, export.remarks + _part_remarks(parts.values()), final)
 
 
 def _task(row: PatientRow, key: str, export: Export, study: Study) -> Task:

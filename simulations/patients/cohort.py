@@ -35,6 +35,7 @@ _RENAMING_SITE = 1
 _LOCAL_COLUMNS = {"sex": "Sex", "age": "Age_years", "cps": "PD-L1 CPS", "other_malignancy": "second_tumour"}
 _LOCAL_VALUES = {"sex": {"male": "M", "female": "F"}, "other_malignancy": {"no": "0", "yes": "1"}}
 _LOCAL_DATES = "%d.%m.%Y"
+_NO_LIMIT = 10**9  # questions
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ def _site_yaml(site: int) -> str:
         clinical |= {"names": _LOCAL_COLUMNS, "values": values, "date_format": _LOCAL_DATES}
     images = {"dicom": "dicom"} | ({"masks": "masks"} if scanner(site).masks == "nifti" else {})
     settings = {"site": _site_name(site), "clinical": clinical, "images": images, "work": "work"}
-    policy = {"min_class_count": 2, "score_histogram": "plain", "small_newton": "plain"}
+    policy: dict[str, object] = {"min_class_count": 2, "score_histogram": "plain", "small_newton": "plain"}
+    policy |= {"dominance_percent": 0, "query_budget": {"other": [_NO_LIMIT, _NO_LIMIT]}}
     return (
         "# A synthetic hospital: no patient behind it.\n"
         + yaml.safe_dump(settings, sort_keys=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedescc.client.acquisition.facts import Acquisition, acquisition_arrays, known_codes
 from fedescc.client.cohort import SiteCohort
 from fedescc.client.imaging.preprocess import grid_spec, preprocess
 from fedescc.client.imaging.volumes.geometry import Geometry
@@ -22,6 +23,7 @@ from fedescc.common.imaging import Grid, Imaging, TimePoint
 from fedescc.common.study import Study
 from fedescc.simulations.patients.outcome import Outcome, draw_outcome
 from fedescc.simulations.patients.phantom import PhantomCase, Scan, phantom_case
+from fedescc.simulations.patients.scanners import Scanner, scanner
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def phantom_set(
         advance()
     outcomes = [outcome for _, _, outcome in eligible]
     return PhantomSet(
-        phantom_cohort(study, outcomes, images, rois),
+        phantom_cohort(study, outcomes, images, rois, [scanner(site) for site, _, _ in eligible]),
         np.array([outcome.probability for outcome in outcomes]),
         latent_table(outcomes),
     )
@@ -111,9 +113,16 @@ def _one_scan(scan: Scan, grid: Grid) -> tuple[NDArray[np.float16], NDArray[np.u
 
 
 def phantom_cohort(
-    study: Study, outcomes: Sequence[Outcome], images: NDArray[np.float16], rois: NDArray[np.uint8]
+    study: Study,
+    outcomes: Sequence[Outcome],
+    images: NDArray[np.float16],
+    rois: NDArray[np.uint8],
+    scanners: Sequence[Scanner] = (),
 ) -> SiteCohort:
-    """Patients with their images, all in the ``test`` split, keys in the order given."""
+    """Patients with their images, all in the ``test`` split, keys in the order given.
+
+    ``scanners``, one a patient, tell how the CTs were acquired; without them that is not known.
+    """
     known = [{name: value for name, value in o.clinical.items() if value is not None} for o in outcomes]
     numeric, categorical = covariate_arrays(study, known)
     return SiteCohort(
@@ -125,4 +134,19 @@ def phantom_cohort(
         images=images,
         rois=rois,
         flow={"included": len(outcomes)},
+        acquisition=_acquired(study, scanners, images),
     )
+
+
+def _acquired(study: Study, scanners: Sequence[Scanner], images: NDArray[np.float16]) -> Acquisition:
+    """What a scanner's settings say of its CTs. Contrast and noise have to be measured, and are unknown here."""
+    if study.imaging is None or not len(scanners):
+        return {}
+    codes: list[dict[str, str]] = []
+    measures: list[dict[str, float]] = []
+    for one, scans in zip(scanners, images, strict=True):
+        taken = [point for point, scan in zip(study.imaging.time_points, scans, strict=True) if scan.any()]
+        own = known_codes(one.manufacturer, one.kernel)
+        codes.append({f"{point}.{name}": code for point in taken for name, code in own.items()})
+        measures.append({f"{point}.slice_mm": one.slice_mm for point in taken})
+    return acquisition_arrays(study.imaging.time_points, codes, measures)

@@ -145,7 +145,7 @@ def _cohort(sweep: Sweep, hospital: Hospital, patients: list[Patient]) -> SiteCo
         second = sweep.study.imaging.time_points.index("post")
         images[:, second], rois[:, second] = 0, 0  # as intake stores a CT that was not taken
     outcomes = [draw_outcome(one.seed, one.site, one.index, one.protocol) for one in patients]
-    return phantom_cohort(sweep.study, outcomes, images, rois)
+    return phantom_cohort(sweep.study, outcomes, images, rois, [one.protocol for one in patients])
 
 
 def _split(patients: int, study: Study) -> NDArray[np.str_]:

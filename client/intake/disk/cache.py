@@ -31,7 +31,7 @@ IMAGES = "images.npy"
 ROIS = "rois.npy"
 _TABLES = "tables.npz"
 _COHORT = "cohort.json"
-_FORMAT = 3
+_FORMAT = 4
 _DRAFT = "draft-"
 _FILE, _FOLDER = "file", "unreadable_folder"
 
@@ -143,6 +143,7 @@ def publish(draft: Path, folder: Path, study: Study, prepared: Prepared) -> Prep
     cohort = prepared.cohort
     columns: dict[str, Any] = {f"numeric.{name}": column for name, column in cohort.numeric.items()}
     columns |= {f"categorical.{name}": column for name, column in cohort.categorical.items()}
+    columns |= {f"acquisition.{name}": table for name, table in cohort.acquisition.items()}
     if cohort.order is not None:
         columns["order"] = cohort.order
     np.savez(draft / _TABLES, labels=cohort.labels, split=cohort.split, **columns)
@@ -212,6 +213,7 @@ def _cohort(head: dict[str, Any], arrays: dict[str, NDArray[Any]], images: dict[
         rois=images.get(ROIS),
         flow=head["flow"],
         order=arrays.get("order"),
+        acquisition=columns("acquisition"),
     )
 
 

@@ -27,7 +27,7 @@ from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
 from fedescc.common.imaging import Imaging, TimePoint
 
-_FORMAT = 1
+_FORMAT = 2
 _SUFFIX = ".npz"
 _HEAD = "head"
 # What must stay free on the disk beside the parts and the cohort made of them.
@@ -54,7 +54,8 @@ class Part:
         propagated: whether the second CT's ROI came from the first by registration; None without a second CT.
         chosen: time point -> place of the CT used among the candidates.
         lost: time point, place and code of the other candidates.
-        measures: what was measured, as ``pre.noise_hu``; for the hospital's eyes.
+        measures: what was measured, as ``pre.noise_hu``.
+        codes: how the CTs were acquired, as ``pre.vendor``: codes of `fedescc.common.acquisition`.
 
     """
 
@@ -67,6 +68,7 @@ class Part:
     chosen: dict[TimePoint, int] = field(default_factory=dict)
     lost: tuple[tuple[TimePoint, int, str], ...] = ()
     measures: dict[str, float] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
 
     @property
     def passing(self) -> bool:
@@ -126,8 +128,8 @@ class PartStore:
             with self._open(digest) as arrays:
                 part = _part(json.loads(arrays[_HEAD].tobytes()))
                 return part if part.usable == ("images" in arrays.files and "rois" in arrays.files) else None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
-            return None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, RuntimeError):
+            return None  # zipfile raises RuntimeError for a version, method or encryption that it does not know
 
     def tensors(self, digest: str) -> Tensors:
         """The tensors of a usable part.

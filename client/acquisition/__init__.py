@@ -1,0 +1,1 @@
+"""How a site's CTs were acquired, as codes and numbers that no outcome is part of."""
