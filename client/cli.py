@@ -131,6 +131,29 @@ def readers(
 
 
 @app.command()
+def counts(
+    site: SiteOption,
+    study: StudyOption = "escc-pcr",
+    out: Annotated[Path | None, typer.Option(help="Also write them as JSON, for fedescc-server plan.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the counts of patients that the coordinator may plan with, for review: no small count is among them."""
+    from fedescc.client.counts import counts_reply, print_counts, write_counts
+    from fedescc.client.site import read_site
+    from fedescc.common.counts import counts_document
+    from fedescc.common.study import read_study
+
+    protocol = read_study(study)
+    reply = counts_reply(read_site(site), protocol)
+    if as_json:
+        print_json(counts_document(reply))
+    else:
+        print_counts(reply, protocol)
+    if out is not None:
+        write_counts(reply, out)
+
+
+@app.command()
 def receive(
     site: SiteOption,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is all of this machine's.")] = "127.0.0.1",

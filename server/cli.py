@@ -50,6 +50,46 @@ def study(
     _print_study(found)
 
 
+@app.command()
+def plan(  # noqa: PLR0913, PLR0917 - the command contract's options
+    source: Annotated[str, typer.Argument(metavar="STUDY", help="Study file, or the name of a shipped study.")],
+    counts: Annotated[list[Path], typer.Argument(metavar="COUNTS...", help="A file of fedescc-client counts a site.")],
+    federation: Annotated[Path | None, typer.Option(help="Federation file: rounds and local training.")] = None,
+    auc: Annotated[float, typer.Option(help="Assumed AUC of the model, above .5 and below 1.")] = 0.75,
+    mode: Annotated[str, typer.Option(help="split, kfold, loso or temporal.")] = "split",
+    folds: Annotated[int, typer.Option(help="Of kfold.")] = 5,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Noise of DP-SGD; without it, no epsilon.")] = None,
+    delta: Annotated[float, typer.Option(help="Delta of the privacy guarantee.")] = 1e-5,
+    out: Annotated[Path | None, typer.Option(help="Also write plan.html into this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say, before training, what the study can show: interval widths, sample size, subgroups, epsilon."""
+    from fedescc.common.counts import read_counts
+    from fedescc.common.federation import Federation
+    from fedescc.common.study import read_study
+    from fedescc.common.yamlfile import read_model
+    from fedescc.server.federate import LEAVES
+    from fedescc.server.modes import Plan, read_mode
+    from fedescc.server.planning.page import write_plan
+    from fedescc.server.planning.plan import Assumptions, make_plan, require_sites
+    from fedescc.server.planning.tables import print_plan
+
+    protocol = read_study(source)
+    settings = Federation() if federation is None else read_model(federation, Federation)
+    run = Plan(mode=read_mode(mode), folds=folds)
+    sites = require_sites([read_counts(path, protocol) for path in counts])
+    assumed = Assumptions(auc, run.mode, run.folds, (), noise_multiplier, delta)
+    found = make_plan(protocol, sites, settings, assumed, LEAVES)
+    if as_json:
+        print_json(found)
+    else:
+        print_plan(found)
+    if out is not None:
+        path = write_plan(found, out)
+        if not as_json:
+            typer.echo(path)
+
+
 def _print_study(found: "Study") -> None:
     from rich.console import Console
     from rich.text import Text

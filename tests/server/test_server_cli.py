@@ -132,4 +132,4 @@ def test_version_and_help(run):
     assert run("--version")[:2] == (0, f"fedescc {version('fedescc')}\n")
     code, out, _ = run("--help")
     assert code == 0
-    assert re.findall(r"^│ (report|study) ", out, re.MULTILINE) == ["report", "study"]
+    assert re.findall(r"^│ (report|study|plan) ", out, re.MULTILINE) == ["report", "study", "plan"]

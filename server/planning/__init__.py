@@ -1,0 +1,1 @@
+"""Before training: what a study of these sites can show."""
