@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedescc.common.analysis import Analysis, Split, plan_faults
 from fedescc.common.errors import Refusal
 from fedescc.common.imaging import Imaging
 from fedescc.common.protocol import (
@@ -29,6 +30,19 @@ from fedescc.common.protocol import (
 )
 from fedescc.common.statistics.shapley import MAX_PLAYERS
 from fedescc.common.yamlfile import Strict, parse_model, read_model
+
+# With the plan's parts, which are of the study to whoever reads one.
+__all__ = [
+    "FEATURE_GROUP",
+    "REGIONS",
+    "Analysis",
+    "Disclosure",
+    "Model",
+    "Split",
+    "Study",
+    "read_study",
+    "shipped_studies",
+]
 
 REGIONS = ("tumour", "rim", "rest")  # of a scan, explained apart
 FEATURE_GROUP = "image_features"  # explained as one player
@@ -51,30 +65,6 @@ class Model(Strict):
     encoder: Literal["cells", "resnet10", "resnet18", "resnet34", "densenet121"] = "cells"  # the others are MONAI's
     rim_mm: Annotated[float, Field(ge=0, le=30)] = 0.0  # > 0: the peritumoural rim is an input channel of its own
     image_features: tuple[Name, ...] = ()  # named features of common/tabular/features.py that join the fusion
-
-
-class Split(Strict):
-    """How a site's patients are divided: by a hash of the salted patient key, or by its own column."""
-
-    train: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    allow_column: bool = False
-
-    @model_validator(mode="after")
-    def _leaves_a_test_set(self) -> Self:
-        if self.train + self.validation >= 1:
-            msg = "train + validation must leave a test set (sum below 1)"
-            raise ValueError(msg)
-        return self
-
-
-class Analysis(Strict):
-    """The plan, fixed before the test set opens."""
-
-    split: Split = Split()
-    threshold: Literal["youden"] = "youden"
-    histogram_bins: Annotated[int, Field(ge=10, le=200)] = 50
-    explanation_groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = {}
 
 
 class Disclosure(Strict):
@@ -105,6 +95,7 @@ class Study(Strict):
         # One after the other: the later checks rely on the names that the earlier ones have checked.
         order = (
             _leaks, _unknown_names, _wrong_conditions, _wrong_model, _wrong_time_points, _wrong_features, _wrong_groups,
+            plan_faults,
         )  # fmt: skip
         for check in order:
             if faults := check(self):
@@ -120,9 +111,10 @@ class Study(Strict):
     def sha256(self) -> str:
         """Identity of the study: SHA-256 of its canonical JSON (sorted keys, defaults filled in).
 
-        The order of covariates and groups is part of it, because it is the order of the model's inputs.
+        The order of covariates, groups and subgroups is part of it, because it is the order of the model's inputs and
+        of sums on the wire.
         """
-        order = [list(self.covariates), list(self.analysis.explanation_groups)]
+        order = [list(self.covariates), *self.analysis.order]
         document = {"study": self.model_dump(mode="json"), "order": order}
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -20,7 +20,8 @@ def make_server_app(on_round: OnRound = ignore_record) -> ServerApp:
     """A ServerApp that runs the study in its run configuration; ``on_round`` is told of each finished round.
 
     Run configuration: ``study`` and ``federation`` as YAML text, ``out`` as the folder for the results; and what a
-    `Plan` has: ``mode``, ``folds``, ``comparators`` (comma separated), ``warm_start`` (a file), ``patients``.
+    `Plan` has: ``mode``, ``folds``, ``comparators`` (comma separated; absent: the study's), ``warm_start`` (a file),
+    ``contribution``, ``patients``.
     """
     app = ServerApp()
 
@@ -34,13 +35,14 @@ def make_server_app(on_round: OnRound = ignore_record) -> ServerApp:
 
 
 def _plan(config: Mapping[str, Any]) -> Plan:
-    comparators = str(config.get("comparators", ""))
+    comparators = config.get("comparators")
     warm_start = str(config.get("warm_start", ""))
     return Plan(
         mode=read_mode(str(config.get("mode", "split"))),
         folds=int(config.get("folds", 5)),
-        comparators=tuple(name for name in comparators.split(",") if name),
+        comparators=None if comparators is None else tuple(name for name in str(comparators).split(",") if name),
         warm_start=Path(warm_start) if warm_start else None,
+        contribution=bool(config.get("contribution", False)),
         cohort=str(config.get("patients", "")),
     )
 

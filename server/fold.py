@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +13,40 @@ from fedescc.common.arrays import parameter_layout, save_safetensors, split_para
 from fedescc.common.errors import Refusal
 from fedescc.common.federation import Federation
 from fedescc.common.fold import Fold, Loso
+from fedescc.common.identity import MAX_DECLARED
 from fedescc.common.network.model import build_model
-from fedescc.common.statistics.roc import fine_logit_edges
+from fedescc.common.statistics.score_bins import fine_logit_edges
 from fedescc.common.study import Study
 from fedescc.common.tabular.covariates import Encoding
 from fedescc.common.wire import Request, installed_version
+from fedescc.server.entries import final_entry, round_entry
+from fedescc.server.evaluation.comparison import compare_models
+from fedescc.server.evaluation.contribution import (
+    Without,
+    contributions,
+    contributors,
+    missed,
+    require_others,
+    train_without,
+)
 from fedescc.server.evaluation.evaluate import DEFAULT_THRESHOLD, Evaluation, Evaluator, evaluate_all
 from fedescc.server.evaluation.explanation import explain
+from fedescc.server.evaluation.fairness import fairness_gaps
 from fedescc.server.evaluation.fold_comparators import NETWORK, FoldComparators, fit_comparators
+from fedescc.server.evaluation.opening import OPENING, Opening
+from fedescc.server.evaluation.subgroups import ask_levels, show_levels
+from fedescc.server.evaluation.told import Told
 from fedescc.server.exchange import Roster
 from fedescc.server.modes import Plan, fold_name
-from fedescc.server.results import final_entry, round_entry
-from fedescc.server.run_folder import MODEL
+from fedescc.server.run_folder import MODEL, make_folder
+from fedescc.server.shortcuts.shortcuts import shortcuts
 from fedescc.server.statistics import Statistics, collect_statistics
 from fedescc.server.strategies import ServerState, Weights
 from fedescc.server.strategies.algorithm import algorithm_of
 from fedescc.server.training.checkpoint import Checkpoints
 from fedescc.server.training.pretraining import PretrainingRecord, pretrain
 from fedescc.server.training.progress import RoundRecord, Trained
-from fedescc.server.training.rounds import Rounds, require_fewest
+from fedescc.server.training.rounds import Rounds, ignore_record, require_fewest
 from fedescc.server.training.start import Start, start_of, weights_digest
 
 if TYPE_CHECKING:
@@ -95,17 +111,15 @@ class FoldRun:
         network = self._evaluator(trained.weights, statistics)
         comparators = self._comparators(network, statistics)
         clock.stop("federated_comparators")
-        evaluations = evaluate_all(comparators.evaluators(network))
-        own = evaluations[NETWORK]
-        explanation = explain(network)
+        without = self._without(network, comparators, trained)
+        clock.stop("contribution")
+        judged, own = self._judge(network, comparators, without)
         clock.stop("evaluation")
         self._save(arrays, statistics, trained, {"threshold_logit": repr(own.threshold)})
         return {
             **self._results(statistics, start, trained, network, own),
-            "comparators": comparators.entries(evaluations),
-            "comparators_unavailable": comparators.unavailable,
-            "comparator_models": comparators.models(),
-            "explanation": explanation,
+            **judged,
+            "shortcuts": None if self.plan.several else shortcuts(network),
             "timing": {"seconds": clock.seconds},
         }
 
@@ -169,7 +183,59 @@ class FoldRun:
             return collect_statistics(self.grid, self.roster, self.study, self.federation, task).encoding
 
         balanced = self.federation.training.class_weight == "balanced"
-        return fit_comparators(self.plan.comparators, network, encoding_with, balanced=balanced)
+        names = self.plan.comparators_of(self.study)
+        return fit_comparators(names, network, encoding_with, balanced=balanced)
+
+    def _without(self, network: Evaluator, comparators: FoldComparators, trained: Trained) -> Without | None:
+        """A model trained without each site in turn, where the run asks what every site gives."""
+        if not self.plan.contribution:
+            return None
+        room = MAX_DECLARED - len(comparators.evaluators(network))
+        sites = contributors(trained)
+        return train_without(sites, partial(self._train_without, sites), network, room)
+
+    def _train_without(self, sites: Sequence[str], fold: Loso) -> Evaluator:
+        """The model of all ``sites`` but the one held out; who missed a part of its training is noted in it."""
+        folder = self.folders[0] / fold.name
+        make_folder(folder)
+        other = replace(self, fold=fold, folders=(folder,), on_round=ignore_record, known_flow={})
+        statistics = other._statistics()
+        model = build_model(self.study, len(statistics.encoding.columns), seed=self.federation.seed)
+        trained = other._train(other._start(model, statistics).weights, statistics)
+        require_others(sites, fold, trained)
+        return replace(self._evaluator(trained.weights, statistics), refused=missed(statistics.attendance, trained))
+
+    def _judge(
+        self, network: Evaluator, comparators: FoldComparators, without: Without | None
+    ) -> tuple[dict[str, Any], Evaluation]:
+        """Open the test set to every model at once; the part of the results that test patients are behind."""
+        plan, opening = self.study.analysis, Opening(self.study.analysis.sha256, self.folders[0] / OPENING)
+        planned = plan.planned(self.plan.comparators_of(self.study))
+        evaluators = comparators.evaluators(network)
+        found = evaluate_all(evaluators | ({} if without is None else without.evaluators), opening)
+        compared = {name: found[name] for name in evaluators if name in found}
+        own = found[NETWORK]
+        told = ask_levels(network, own)
+        given = None if without is None else contributions((NETWORK, network), without, found, opening.undeclared)
+        return {
+            "final": self._final(own, told)
+            | {"comparisons": compare_models(evaluators, compared, planned, plan.compared_with)},
+            "told": told.document(),
+            "opening": opening.entry(),
+            "comparators": self._explained(comparators, comparators.entries(compared, opening.undeclared)),
+            "comparators_unavailable": comparators.unavailable,
+            "comparator_models": comparators.models(),
+            "contribution": given,
+            "explanation": explain(network),
+        }, own
+
+    @staticmethod
+    def _explained(comparators: FoldComparators, entries: dict[str, Any]) -> dict[str, Any]:
+        """The comparators' entries, each with what its own columns contribute."""
+        return {
+            name: {**entry, "explanation": explain(comparators.fitted[name].evaluator)}
+            for name, entry in entries.items()
+        }
 
     def _results(
         self, statistics: Statistics, start: Start, trained: Trained, evaluator: Evaluator, evaluation: Evaluation
@@ -193,8 +259,13 @@ class FoldRun:
             "kept_round": trained.kept.round,
             "selection": {"reason": trained.kept.reason, "validation_loss": trained.losses},
             "personalisation": self.federation.personalisation.model_dump(mode="json"),
-            "final": final_entry(evaluation),
         }
+
+    def _final(self, evaluation: Evaluation, told: Told) -> dict[str, Any]:
+        """The evaluation; of several folds, subgroups are shown over all of them together and in none."""
+        subgroups = {} if self.plan.several else show_levels(told, evaluation.sites)
+        more = {"subgroups": subgroups, "fairness": fairness_gaps(subgroups)}
+        return final_entry(evaluation, self.study.analysis, self.federation.seed) | more
 
     def _save(self, arrays: dict[str, Weights], statistics: Statistics, trained: Trained, more: dict[str, str]) -> None:
         metadata = {

@@ -7,14 +7,15 @@ from typing import Any
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import Fold
 from fedescc.server.evaluation.pooling import pool_explanations, pool_finals
+from fedescc.server.evaluation.several import pool_evaluations
 from fedescc.server.modes import Plan, fold_name
 from fedescc.server.results import read_json
 from fedescc.server.run_folder import FOLDS, MODEL, RESULTS
 
-_OF_FOLDS_ALONE = frozenset({"fold", "held_out", "place", "task", "comparator_models"})
+_OF_FOLDS_ALONE = frozenset({"fold", "held_out", "place", "task", "comparator_models", "told"})
 _OF_A_FOLD = (
     "fold", "held_out", "rounds", "final", "comparators", "kept_round", "sites_lost",
-    "selection", "pretraining", "warm_start", "personalisation",
+    "selection", "pretraining", "warm_start", "personalisation", "opening",
 )  # fmt: skip
 
 Document = dict[str, Any]
@@ -55,10 +56,13 @@ def assemble(plan: Plan, done: Sequence[Document], lost: Sequence[Document]) -> 
         "refused_in_evaluation": _refused_in_evaluation(done),
         "flow": _flow(done),
         "rounds": [],
-        "final": {**pool_finals([one["final"] for one in done]), "roc": {}},
+        "final": pool_evaluations(plan.mode, [one["final"] for one in done], [one["told"] for one in done]),
+        "opening": None,  # every fold has its own
         "comparators": _comparators(done),
         "comparators_unavailable": _merged(done, "comparators_unavailable"),
         "explanation": pool_explanations([one["explanation"] for one in done]),
+        "shortcuts": None,  # every fold has another model, and k folds differ by too few patients to ask
+        "contribution": None,
         "timing": {"seconds": _seconds(done)},
         "model": None,  # the folds estimate how well the study's model does; that model is the one of the fixed split
         "folds": [_entry(one) for one in sorted((*done, *lost), key=lambda one: int(one["place"]))],

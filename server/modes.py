@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from fedescc.common.analysis import COMPARATORS
 from fedescc.common.errors import Refusal
 from fedescc.common.fold import MAX_FOLDS, Fold, KFold, Loso, Temporal
 from fedescc.common.protocol import DateVariable
@@ -12,7 +13,7 @@ from fedescc.common.study import Study
 
 Mode = Literal["split", "kfold", "loso", "temporal"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-ON_THE_WIRE = ("clinical", "features_clinical", "radiomics_clinical", "fusion")
+ON_THE_WIRE = COMPARATORS
 """Comparators that the federation fits itself."""
 
 
@@ -24,21 +25,31 @@ class Plan:
         mode: ``split`` the study's fixed split; ``kfold`` every patient tested once; ``loso`` every site held out
             once; ``temporal`` the latest patients tested.
         folds: of ``kfold``.
-        comparators: models that the sites fit together beside the study's own.
+        comparators: models that the sites fit together beside the study's own; None are those of its analysis plan.
         warm_start: a local safetensors file that the weights start from.
+        contribution: whether a model without each site is trained too, to tell what the site gives (``split`` alone).
         cohort: identity of the patients, where the caller knows it; a run of other patients is not gone on with.
 
     """
 
     mode: Mode = "split"
     folds: int = 5
-    comparators: tuple[str, ...] = ()
+    comparators: tuple[str, ...] | None = None
     warm_start: Path | None = None
+    contribution: bool = False
     cohort: str = ""
 
     def __post_init__(self) -> None:
         if not 2 <= self.folds <= MAX_FOLDS:
             raise Refusal("wrong-folds", f"{self.folds} folds", f"give 2 to {MAX_FOLDS}")
+        if self.contribution and self.mode != "split":
+            what = f"contributions of sites in mode {self.mode}"
+            raise Refusal("wrong-mode", what, "ask for them in mode split, whose test patients all models share")
+
+    def comparators_of(self, study: Study) -> tuple[str, ...]:
+        """The comparators, in an order of their own."""
+        asked = study.analysis.comparators if self.comparators is None else self.comparators
+        return tuple(sorted(asked))
 
     @property
     def several(self) -> bool:

@@ -11,7 +11,6 @@ from fedescc.common.errors import Refusal
 from fedescc.common.statistics.metrics import EvaluationSums
 from fedescc.common.statistics.recalibration import RecalibrationTerms
 from fedescc.common.statistics.roc import ClassHistogram, Estimate
-from fedescc.common.statistics.shapley import ShapleySums
 from fedescc.common.wire import Reply, Sums
 
 NOT_RELEASED = "not-released"
@@ -29,6 +28,7 @@ class SplitShare:
         histogram: None unless the site's policy releases it.
         estimates: the site's own AUC and calibration, where asked for.
         reasons: why something is absent.
+        openings_before: how often the site had opened these test patients for other runs, where it says so.
 
     """
 
@@ -36,6 +36,7 @@ class SplitShare:
     histogram: ClassHistogram | None
     estimates: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    openings_before: int | None = None
 
     def estimate(self, key: str) -> Estimate[float]:
         """One of the site's own estimates, or why there is none."""
@@ -62,7 +63,8 @@ def split_share(sums: Sums, reasons: dict[str, str], bins: int, prefix: str = ""
     estimates = {key: float(value) for key in keys if isinstance(value := own.get(key), int | float)}
     if not _ascend(estimates):
         raise malformed("an AUC lies outside its interval")
-    return SplitShare(complete, histogram, estimates, own_reasons)
+    before = own.get("openings_before")
+    return SplitShare(complete, histogram, estimates, own_reasons, before if isinstance(before, int) else None)
 
 
 def fine_histogram(reply: Reply, bins: int) -> NDArray[np.int64] | None:
@@ -88,19 +90,6 @@ def recalibration_share(reply: Reply) -> dict[str, RecalibrationTerms] | None:
         return None
     sizes = {"large": 1, "slope": 2}
     return {model: _terms(reply.sums, model, size) for model, size in sizes.items()}
-
-
-def shapley_share(reply: Reply, players: int) -> ShapleySums | None:
-    """Sums of Shapley values, or None where the site keeps them.
-
-    Raises:
-        Refusal: another number of players.
-
-    """
-    if "counts" not in reply.sums:
-        return None
-    counts = whole_numbers(reply.sums, "counts", players)
-    return ShapleySums(counts, *(real_numbers(reply.sums, key, players) for key in ("absolute", "total", "squares")))
 
 
 def patients_and_loss(sums: Sums) -> tuple[int, float]:

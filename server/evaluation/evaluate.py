@@ -1,84 +1,44 @@
-"""Final evaluation: thresholds from training scores, one locked on validation, then the test set, opened once."""
+"""Final evaluation: everything locked on training and validation patients, then the test set, opened once."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-
-import numpy as np
-from flwr.serverapp import Grid
-from numpy.typing import NDArray
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from fedescc.common import wire
 from fedescc.common.errors import Refusal
-from fedescc.common.identity import MAX_DECLARED, look_digest
-from fedescc.common.statistics.metrics import EvaluationSums, metrics_record, suppressed_record
-from fedescc.common.statistics.newton import NewtonFit
-from fedescc.common.statistics.recalibration import IN_THE_LARGE, SLOPE_MODEL, RecalibrationTerms, newton_step
+from fedescc.common.identity import MAX_DECLARED
+from fedescc.common.statistics.metrics import metrics_record, suppressed_record
 from fedescc.common.statistics.roc import (
     ClassHistogram,
     Estimate,
     Interval,
-    fine_logit_edges,
     histogram_auc,
     histogram_delong_variance,
     logit_interval,
     probability,
-    quantile_edges,
-    youden_edge,
 )
-from fedescc.common.study import Study
 from fedescc.common.sums import add_up
-from fedescc.common.wire import Reply, Request
-from fedescc.server.exchange import Attendance, Roster, exchange
-from fedescc.server.replies import (
-    NOT_RELEASED,
-    SplitShare,
-    fine_histogram,
-    recalibration_share,
-    split_share,
-)
+from fedescc.server.evaluation.calibration import recalibrate
+from fedescc.server.evaluation.evaluator import NO_QUORUM, Evaluator, unless_no_quorum
+from fedescc.server.evaluation.lock import DEFAULT_THRESHOLD, Lock, split_reader
+from fedescc.server.evaluation.opening import Opening
+from fedescc.server.replies import NOT_RELEASED, SplitShare
 from fedescc.server.training.rounds import require_quorum
 
-NO_QUORUM = "no-quorum"
+# With what asks and what is locked, so that most need no other module.
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "NO_QUORUM",
+    "Evaluation",
+    "Evaluator",
+    "auc_of",
+    "evaluate",
+    "evaluate_all",
+    "pooled_auc",
+    "pooled_histogram",
+]
 
-DEFAULT_THRESHOLD = 0.0  # on the logit scale: a probability of one half
 NOBODY_RELEASED = "no-site-released-it"
-
-T = TypeVar("T")
-
-
-@dataclass
-class Evaluator:
-    """Drives exchanges about one fixed model, or one still to be fitted, and remembers who missed which."""
-
-    grid: Grid
-    roster: Roster
-    study: Study
-    weights: NDArray[np.float32] | None
-    task: dict[str, Any]
-    deadline_seconds: float
-    min_sites: int
-    refused: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def request(self, **task: Any) -> Request:
-        """A request about the model, with more of a task."""
-        return Request(self.study.sha256, {**self.task, **task}, self.weights)
-
-    def ask(self, message_type: str, read: Callable[[Reply], T], **task: Any) -> tuple[dict[str, T], Attendance]:
-        """Replies as ``read`` makes them, by site in order of names, so that float sums have one order."""
-        found: dict[str, T] = {}
-
-        def accept(reply: Reply) -> None:
-            found[reply.site] = read(reply)
-
-        request = self.request(**task)
-        attendance = exchange(
-            self.grid, self.roster, message_type, request, deadline_seconds=self.deadline_seconds, accept=accept
-        )
-        if attendance.refused:
-            self.refused[message_type] = dict(sorted(attendance.refused.items()))
-        return dict(sorted(found.items())), attendance
 
 
 @dataclass
@@ -87,13 +47,14 @@ class Evaluation:
 
     Attributes:
         threshold: logit at and above which a patient is called positive.
-        threshold_source: ``youden-on-validation``, or ``default`` where no validation histogram was released.
+        threshold_source: ``<rule>-on-validation``, or ``default`` where no validation histogram was released.
         edges: logits between histogram bins.
         pooled: METRICS over the sites in ``pooled_sites``.
         sites: METRICS of every site that answered.
         pooled_sites: the sites that released their sums.
         roc: class histograms that were released.
         validation: shares of the validation patients under the final model.
+        tested: shares of the test patients of the sites that released their sums.
 
     """
 
@@ -105,6 +66,12 @@ class Evaluation:
     pooled_sites: list[str]
     roc: dict[str, ClassHistogram] = field(default_factory=dict)
     validation: dict[str, SplitShare] = field(default_factory=dict)
+    tested: dict[str, SplitShare] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Estimate[ClassHistogram]:
+        """The histogram of all patients in ``pooled``, or why there is none."""
+        return _all_or_none([self.roc.get(name) for name in self.pooled_sites])
 
 
 def evaluate(evaluator: Evaluator) -> Evaluation:
@@ -117,7 +84,7 @@ def evaluate(evaluator: Evaluator) -> Evaluation:
     return evaluate_all({"": evaluator})[""]
 
 
-def evaluate_all(evaluators: Mapping[str, Evaluator]) -> dict[str, Evaluation]:
+def evaluate_all(evaluators: Mapping[str, Evaluator], opening: Opening | None = None) -> dict[str, Evaluation]:
     """Lock bins and threshold of every model on training and validation patients, then open the test set to all.
 
     The first request about test patients declares every look that follows, so that nothing learned from the test
@@ -127,112 +94,83 @@ def evaluate_all(evaluators: Mapping[str, Evaluator]) -> dict[str, Evaluation]:
 
     Args:
         evaluators: name -> model.
+        opening: takes down what is declared before anybody looks; of a test set that is open already it holds the
+            looks that there can be, and a model that is not among them is absent from the result too.
 
     Raises:
-        Refusal: fewer sites than the quorum evaluate the first model, or more models than a site lets look.
+        Refusal: fewer sites than the quorum evaluate the first model, more models than a site lets look, or a test
+            set that was opened to another first model.
 
     """
     if len(evaluators) > MAX_DECLARED:
         raise Refusal("too-many-models", f"{len(evaluators)} models", f"evaluate at most {MAX_DECLARED} in one run")
-    own = next(iter(evaluators))
-    locked: dict[str, _Locked] = {}
-    for name, evaluator in evaluators.items():
-        with _unless_no_quorum(name == own):
-            locked[name] = _lock(evaluator)
-    declared = [look_digest(lock.request) for lock in locked.values()]
+    own, first = next(iter(evaluators.items()))
+    opening = opening or Opening(first.study.analysis.sha256)
+    locked = _locks(evaluators, opening)
+    if own not in locked:
+        what = "the test set was opened to another model"
+        raise Refusal("test-already-opened", what, "start a new run in another folder")
+    opening.declare(locked)
     found: dict[str, Evaluation] = {}
     for name, lock in locked.items():
-        with _unless_no_quorum(name == own):
-            found[name] = _open(evaluators[name], lock, declared)
+        with unless_no_quorum(name == own):
+            found[name] = _open(evaluators[name], lock, opening)
     return found
 
 
-def pooled_auc(shares: Iterable[SplitShare]) -> tuple[Estimate[float], Estimate[Interval]]:
-    """AUC of the summed histograms and its 95 % logit interval by DeLong variance.
+def pooled_histogram(shares: Iterable[SplitShare]) -> Estimate[ClassHistogram]:
+    """The sum of the histograms of all sites that released their sums.
 
-    Null where a site that released its sums keeps its histogram: the AUC would speak of fewer patients than the rest.
+    Null where one of them keeps its histogram: the sum would speak of fewer patients than the rest.
     """
-    with_sums = [share for share in shares if share.sums is not None]
-    histograms = [share.histogram for share in with_sums if share.histogram is not None]
-    if not with_sums or len(histograms) < len(with_sums):
-        reason = "histogram-not-released" if with_sums else NOBODY_RELEASED
-        return Estimate(None, reason), Estimate(None, reason)
-    total = add_up(histograms)
-    area = histogram_auc(total)
-    return area, logit_interval(area, histogram_delong_variance(total))
+    return _all_or_none([share.histogram for share in shares if share.sums is not None])
 
 
-@dataclass(frozen=True)
-class _Locked:
-    """What is fixed before the test set opens, and the request that will open it."""
-
-    request: Request
-    source: str
-    validation: dict[str, SplitShare]
-
-    @property
-    def edges(self) -> list[float]:
-        edges: list[float] = self.request.task["edges"]
-        return edges
-
-    @property
-    def threshold(self) -> float:
-        return float(self.request.task["threshold"])
+def pooled_auc(shares: Iterable[SplitShare]) -> tuple[Estimate[float], Estimate[Interval]]:
+    """AUC of the summed histograms and its 95 % logit interval by DeLong variance; null as `pooled_histogram`."""
+    return auc_of(pooled_histogram(shares))
 
 
-@contextmanager
-def _unless_no_quorum(needed: bool) -> Iterator[None]:
-    """Pass over a missing quorum, unless the model is needed."""
-    try:
-        yield
-    except Refusal as refusal:
-        if needed or refusal.code != NO_QUORUM:
-            raise
+def auc_of(total: Estimate[ClassHistogram]) -> tuple[Estimate[float], Estimate[Interval]]:
+    """AUC of a histogram and its 95 % logit interval by DeLong variance, or the reason why there is no histogram."""
+    if total.value is None:
+        return Estimate(None, total.reason), Estimate(None, total.reason)
+    area = histogram_auc(total.value)
+    return area, logit_interval(area, histogram_delong_variance(total.value))
 
 
-def _lock(evaluator: Evaluator) -> _Locked:
-    edges = _edges(evaluator)
-    read = _split_reader(edges)
-    validation, attendance = evaluator.ask(wire.VALIDATION, read, edges=edges, threshold=DEFAULT_THRESHOLD)
-    require_quorum(attendance, evaluator.min_sites, "validation")
-    found = _threshold(validation.values(), edges)
-    threshold = DEFAULT_THRESHOLD if found is None else found
-    source = "default" if found is None else "youden-on-validation"
-    return _Locked(evaluator.request(edges=edges, threshold=threshold), source, validation)
+def _locks(evaluators: Mapping[str, Evaluator], opening: Opening) -> dict[str, Lock]:
+    own = next(iter(evaluators))
+    locked: dict[str, Lock] = {}
+    for name, evaluator in evaluators.items():
+        with unless_no_quorum(name == own):
+            found = opening.lock(evaluator)
+            if found is None:
+                opening.undeclared.append(name)
+            else:
+                locked[name] = found
+    return locked
 
 
-def _open(evaluator: Evaluator, lock: _Locked, declared: list[str]) -> Evaluation:
+def _open(evaluator: Evaluator, lock: Lock, opening: Opening) -> Evaluation:
     edges, threshold = lock.edges, lock.threshold
-    asked = {"edges": edges, "threshold": threshold, "declared": declared}
-    test, attendance = evaluator.ask(wire.TEST, _split_reader(edges), **asked)
+    asked = {"edges": edges, "threshold": threshold, "declared": opening.looks}
+    test, attendance = evaluator.ask(wire.TEST, split_reader(edges), **asked)
+    opening.note({name: share.openings_before for name, share in test.items()})
     # Where one site is held out, the others are excused and it alone makes the quorum.
     require_quorum(attendance, 1 if attendance.excused else evaluator.min_sites, "test")
     sites = {name: _site_metrics(share, threshold) for name, share in test.items()}
-    released = {name: share for name, share in test.items() if share.sums is not None}
-    histograms = {name: share.histogram for name, share in released.items() if share.histogram is not None}
-    pooled = _pooled_metrics(evaluator, released, threshold)
-    return Evaluation(threshold, lock.source, edges, pooled, sites, list(released), histograms, lock.validation)
+    tested = {name: share for name, share in test.items() if share.sums is not None}
+    roc = {name: share.histogram for name, share in tested.items() if share.histogram is not None}
+    pooled = _pooled_metrics(evaluator, tested, threshold)
+    return Evaluation(threshold, lock.source, edges, pooled, sites, list(tested), roc, lock.validation, tested)
 
 
-def _split_reader(edges: list[float]) -> Callable[[Reply], SplitShare]:
-    return lambda reply: split_share(reply.sums, reply.reasons, len(edges) + 1)
-
-
-def _edges(evaluator: Evaluator) -> list[float]:
-    """Bin edges at quantiles of the pooled training scores; a plain logit grid where no site releases them."""
-    fine = fine_logit_edges()
-    found, _ = evaluator.ask(
-        wire.TRAINING_SCORES, lambda reply: fine_histogram(reply, len(fine) + 1), edges=fine.tolist()
-    )
-    counts = [histogram for histogram in found.values() if histogram is not None and histogram.any()]
-    pooled = add_up(counts) if counts else np.ones(len(fine) + 1)
-    return [float(edge) for edge in quantile_edges(pooled, fine, evaluator.study.analysis.histogram_bins)]
-
-
-def _threshold(shares: Iterable[SplitShare], edges: list[float]) -> float | None:
-    """Logit at Youden's index of the pooled validation histogram; None where there is none."""
-    histograms = [share.histogram for share in shares if share.histogram is not None]
-    return youden_edge(add_up(histograms), edges).value if histograms else None
+def _all_or_none(histograms: list[ClassHistogram | None]) -> Estimate[ClassHistogram]:
+    known = [histogram for histogram in histograms if histogram is not None]
+    if not known or len(known) < len(histograms):
+        return Estimate(None, "histogram-not-released" if histograms else NOBODY_RELEASED)
+    return Estimate(add_up(known))
 
 
 def _site_metrics(share: SplitShare, threshold: float) -> dict[str, Any]:
@@ -253,46 +191,18 @@ def _site_metrics(share: SplitShare, threshold: float) -> dict[str, Any]:
     )
 
 
-def _pooled_metrics(evaluator: Evaluator, released: dict[str, SplitShare], threshold: float) -> dict[str, Any]:
+def _pooled_metrics(evaluator: Evaluator, tested: Mapping[str, SplitShare], threshold: float) -> dict[str, Any]:
     shown = float(probability(threshold))
-    parts = [share.sums for share in released.values() if share.sums is not None]
-    if not parts:
+    sums = {name: share.sums for name, share in tested.items() if share.sums is not None}
+    if not sums:
         return suppressed_record(NOBODY_RELEASED, shown)
-    area, interval = pooled_auc(released.values())
-    large, slope = _recalibrate(evaluator, {name: share.sums for name, share in released.items() if share.sums})
+    area, interval = pooled_auc(tested.values())
+    large, slope = recalibrate(evaluator, sums)
     return metrics_record(
-        add_up(parts),
+        add_up(sums.values()),
         threshold=shown,
         auc=area,
         auc_ci95=interval,
         calibration_intercept=large.estimate(),
         calibration_slope=slope.estimate(),
     )
-
-
-def _recalibrate(evaluator: Evaluator, tested: Mapping[str, EvaluationSums]) -> tuple[NewtonFit, NewtonFit]:
-    """Federated Newton: coefficients out, summed gradients and Hessians back, until both models end.
-
-    A site lost on the way, or one with other patients than it was tested on, would mix two cohorts, so both fits then
-    end without an estimate.
-    """
-
-    def read(reply: Reply) -> dict[str, RecalibrationTerms] | None:
-        share, sums = recalibration_share(reply), tested.get(reply.site)
-        if share is not None and sums is not None:
-            for terms in share.values():
-                if (terms.n, terms.n_pos) != (sums.n, sums.n_pos):
-                    raise Refusal("patients-changed", "terms of other patients than were tested", "check the site")
-        return share
-
-    fits = {"large": IN_THE_LARGE, "slope": SLOPE_MODEL}
-    while any(fit.outcome is None for fit in fits.values()):
-        asked = {name: list(fit.coefficients) for name, fit in fits.items()}
-        replies, _ = evaluator.ask(wire.RECALIBRATION, read, **asked)
-        shares = {name: share for name, share in replies.items() if share is not None}
-        if list(shares) != list(tested):
-            return replace(fits["large"], outcome="contributors-changed"), replace(
-                fits["slope"], outcome="contributors-changed"
-            )
-        fits = {n: newton_step(add_up(share[n] for share in shares.values()), fit) for n, fit in fits.items()}
-    return fits["large"], fits["slope"]

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from fedescc.common.analysis import FUSED_BY_DEFAULT, FUSION
 from fedescc.common.errors import Refusal
 from fedescc.common.tabular.covariates import Encoding
 from fedescc.server.evaluation.comparators import SCREENED, Comparator, candidate_features, fit_comparator, fuse
 from fedescc.server.evaluation.evaluate import NO_QUORUM, Evaluation, Evaluator
+from fedescc.server.evaluation.opening import UNDECLARED
 
 NETWORK = "federated"
-FUSION = "fusion"
-_FUSED_BY_DEFAULT = "features_clinical"
 
 EncodingWith = Callable[[Sequence[str]], Encoding]
 
@@ -34,17 +34,21 @@ class FoldComparators:
         """Everything that will look at the test set, the run's own model first."""
         return {NETWORK: network, **{name: one.evaluator for name, one in self.fitted.items()}}
 
-    def entries(self, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-        """What results say of each: METRICS, the fit, and who was missing. One without a quorum becomes unavailable."""
+    def entries(self, evaluations: Mapping[str, Evaluation], undeclared: Sequence[str] = ()) -> dict[str, Any]:
+        """What results say of each: METRICS, the fit, and who was missing.
+
+        One without a quorum becomes unavailable, and so does one that was ``undeclared`` when the test set was opened.
+        """
         found = {}
         for name, one in self.fitted.items():
             if name not in evaluations:
-                self.unavailable[name] = NO_QUORUM
+                self.unavailable[name] = UNDECLARED if name in undeclared else NO_QUORUM
                 continue
             judged = evaluations[name]
             found[name] = {
                 "pooled": judged.pooled,
                 "sites": judged.sites,
+                "pooled_sites": judged.pooled_sites,
                 **one.entry(),
                 **self._parts(one),
                 "refused_in_evaluation": one.evaluator.refused,
@@ -91,7 +95,7 @@ def fit_comparators(
     found = FoldComparators()
     wanted = [name for name in SCREENED if name in names]
     if FUSION in names:
-        wanted = wanted or [_FUSED_BY_DEFAULT]
+        wanted = wanted or [FUSED_BY_DEFAULT]
     for name in wanted:
         _attempt(found, name, partial(_fit, name, network, encoding_with, balanced=balanced))
     if FUSION in names:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedescc.common.statistics.metrics import EvaluationSums, metrics_record, suppressed_record
-from fedescc.common.statistics.roc import Z95, Estimate, Interval, logit_interval
+from fedescc.common.statistics.roc import Estimate, Interval, logit_interval
 from fedescc.common.sums import add_up
+from fedescc.server.evaluation.explanation_gates import worst_gates
+from fedescc.server.evaluation.heterogeneity import auc_variance, reason_of
 from fedescc.server.replies import NOT_RELEASED
 
 AUC_METHOD = (
@@ -38,8 +40,8 @@ def pool_finals(finals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def pool_records(records: Sequence[Record]) -> dict[str, Any]:
     """METRICS of disjoint test patients under one model each.
 
-    ``folds`` is how many records have patients; a fold that released nothing is missing. The threshold is null unless
-    all share it.
+    ``folds`` is how many records have patients; a fold that released nothing is missing. ``folds_with_auc`` is how many
+    of these have an AUC: the mean is of their patients alone. The threshold is null unless all share it.
     """
     if len(records) == 1:
         return dict(records[0])
@@ -56,17 +58,22 @@ def pool_records(records: Sequence[Record]) -> dict[str, Any]:
         calibration_intercept=_mean(shown, "calibration_intercept"),
         calibration_slope=_mean(shown, "calibration_slope"),
     )
-    return _without_threshold(pooled, shown) | {"folds": len(shown)}
+    with_auc = sum(record["auc"] is not None for record in shown)
+    return _without_threshold(pooled, shown) | {"folds": len(shown), "folds_with_auc": with_auc}
 
 
 def pool_explanations(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean |φ| and mean φ over folds by player, weighted by patients; an SD over several models is not given."""
+    """Mean |φ| and mean φ over folds by player, weighted by patients; an SD over several models is not given.
+
+    Of the gates each has its worst fold.
+    """
     pooled = [fold["pooled"] for fold in folds if fold["pooled"] is not None]
     names = sorted({name for fold in folds for name in fold["sites"]})
     sites = {name: _pool_players([fold["sites"][name] for fold in folds if name in fold["sites"]]) for name in names}
     entry = {"unit": "logit", "pooled": _pool_players(pooled) if pooled else None, "sites": sites}
     hidden = {name: code for fold in folds for name, code in fold.get("suppressed", {}).items() if name not in sites}
-    return entry | ({"suppressed": dict(sorted(hidden.items()))} if hidden else {})
+    more = {"gates": worst_gates(folds), "suppressed": dict(sorted(hidden.items()))}
+    return entry | {key: value for key, value in more.items() if value}
 
 
 def _sums(record: Record) -> EvaluationSums:
@@ -82,7 +89,7 @@ def _sums(record: Record) -> EvaluationSums:
 def _mean_auc(records: Sequence[Record]) -> tuple[Estimate[float], Estimate[Interval]]:
     area = _mean(records, "auc")
     known = [record for record in records if record["auc"] is not None]
-    variances = [_variance(record) for record in known]
+    variances = [auc_variance(record) for record in known]
     reason = area.reason or next((found.reason for found in variances if found.value is None), None)
     if reason is not None:
         return area, Estimate(None, reason)
@@ -92,26 +99,11 @@ def _mean_auc(records: Sequence[Record]) -> tuple[Estimate[float], Estimate[Inte
     return area, logit_interval(area, Estimate(variance))
 
 
-def _variance(record: Record) -> Estimate[float]:
-    """DeLong variance of an AUC out of its interval, which is symmetric on the logit scale and never ends at 0 or 1."""
-    if record["auc_ci95"] is None:
-        return Estimate(None, _reason(record, "auc_ci95"))
-    area, (low, high) = record["auc"], record["auc_ci95"]
-    if not 0 < low <= high < 1:
-        return Estimate(None, "auc-at-boundary")
-    half = (math.log(high / (1 - high)) - math.log(low / (1 - low))) / 2
-    return Estimate(float((half / Z95 * area * (1 - area)) ** 2))
-
-
 def _mean(records: Sequence[Record], key: str) -> Estimate[float]:
     known = [record for record in records if record[key] is not None]
     if not known:
-        return Estimate(None, _reason(records[0], key))
+        return Estimate(None, reason_of(records[0], key))
     return Estimate(math.fsum(record["n"] * record[key] for record in known) / sum(record["n"] for record in known))
-
-
-def _reason(record: Record, key: str) -> str:
-    return str(record.get("suppressed", {}).get(key, NOT_RELEASED))
 
 
 def _without_threshold(pooled: dict[str, Any], records: Iterable[Record]) -> dict[str, Any]:
@@ -124,7 +116,8 @@ def _without_threshold(pooled: dict[str, Any], records: Iterable[Record]) -> dic
 def _pool_players(folds: Sequence[Mapping[str, Record]]) -> dict[str, dict[str, Any]]:
     if len(folds) == 1:
         return {name: dict(row) for name, row in folds[0].items()}
-    return {name: _pool_player([fold[name] for fold in folds]) for name in folds[0]}
+    shared = [name for name in folds[0] if all(name in fold for fold in folds)]
+    return {name: _pool_player([fold[name] for fold in folds]) for name in shared}
 
 
 def _pool_player(rows: Sequence[Record]) -> dict[str, Any]:

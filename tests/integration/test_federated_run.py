@@ -76,7 +76,8 @@ def test_site_metrics_are_that_sites_own(toy):
         x = encoding.encode(cohort.numeric, cohort.categorical, rows)
         logit = x @ arrays["linear.weight"][0] + arrays["linear.bias"][0]
         expected = roc_auc_score(cohort.labels[rows], logit)
-        assert results["final"]["sites"][name]["auc"] == pytest.approx(expected, abs=1e-9)
+        # It leaves with six decimals.
+        assert results["final"]["sites"][name]["auc"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_federated_statistics_are_the_pooled_ones(toy):

@@ -37,8 +37,16 @@ def test_every_part_of_the_chain_is_there(first):
     assert set(synthetic["auc"]["local_only"]) == {"site-a", "site-b"}
     assert synthetic["auc"]["ceiling_bayes"]["auc"] > 0.5
     assert {"mean_hu_post", "roi_volume_post"} <= set(synthetic["trivial_cues"])
-    assert 30 < sum(flow["included"] for flow in results["flow"].values()) < 44
+    assert 15 < sum(flow["n_train"] for flow in results["flow"].values()) < 30
     assert (out / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_everything_published_is_that_of_the_pooled_patients(first):
+    audit = first[1]["audit"]
+    assert [figure["figure"] for figure in audit["figures"] if not figure["passed"]] == []
+    assert audit["passed"]
+    assert {"explanation, shap on single patients", "regression coefficients", "curves"} <= set(audit["groups"])
 
 
 @pytest.mark.slow

@@ -51,6 +51,17 @@ def test_only_k_folds_and_sites_held_out_give_several_models():
     assert fold_name(None) == "split"
 
 
+def test_the_comparators_of_a_run_are_the_plans_unless_it_names_its_own():
+    escc = read_study("escc-pcr")
+    assert set(Plan().comparators_of(escc)) == {"clinical", "features_clinical", "fusion"}
+    assert Plan(comparators=()).comparators_of(escc) == ()
+    assert Plan(comparators=("radiomics_clinical", "clinical")).comparators_of(escc) == (
+        "clinical",
+        "radiomics_clinical",
+    )
+    assert Plan().comparators_of(read_study("heart-disease")) == ()
+
+
 def test_a_study_has_dates_by_its_scans_or_by_its_table():
     assert has_dates(read_study("escc-pcr"))
     assert not has_dates(read_study("heart-disease"))

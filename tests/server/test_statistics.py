@@ -10,6 +10,7 @@ from fedescc.client import app
 from fedescc.client.answers.statistics import covariate_values
 from fedescc.common import wire
 from fedescc.common.arrays import load_safetensors
+from fedescc.common.disclosure.groups import Rule
 from fedescc.common.errors import Refusal
 from fedescc.common.study import Study
 from fedescc.common.tabular.covariates import read_encoding
@@ -30,7 +31,7 @@ def study(toy):
 def sums(toy, study):
     cohort = toy.cohorts["site-a"]
     rows = cohort.rows("train")
-    return {**covariate_values(study, cohort, rows, [], 3), "n_train": len(rows)}
+    return {**covariate_values(study, cohort, rows, [], Rule(3)), "n_train": len(rows)}
 
 
 def cells(*counts, first=0):

@@ -16,7 +16,6 @@ from fedescc.server.replies import (
     fine_histogram,
     patients_and_loss,
     recalibration_share,
-    shapley_share,
     split_share,
 )
 from fedescc.server.results import read_results, write_json
@@ -172,15 +171,6 @@ def test_terms_of_patients_are_taken_however_confident_their_model(n, scale, see
     assert recalibration_share(reply(**sums)) is not None
 
 
-def test_shapley_sums_have_the_players_of_the_study():
-    sums = {"counts": [4, 4], "absolute": [1.0, 2.0], "total": [0.0, 1.0], "squares": [1.0, 1.0]}
-    assert shapley_share(reply(**sums), 2).n.tolist() == [4, 4]
-    assert shapley_share(reply(), 2) is None
-    for key in sums:
-        with pytest.raises(Refusal, match="malformed-message"):
-            shapley_share(reply(**sums | {key: [1]}), 2)
-
-
 @pytest.mark.parametrize("sums", [{"n": 3}, {"loss": 1.0}, {}])
 def test_a_training_reply_has_patients_and_loss(sums):
     with pytest.raises(Refusal, match="malformed-message"):
@@ -189,7 +179,7 @@ def test_a_training_reply_has_patients_and_loss(sums):
 
 def test_a_suppressed_record_has_every_key_and_reason():
     record = suppressed_record("few", 0.4)
-    assert set(record) == {*METRIC_KEYS, "suppressed"}
+    assert set(record) == {*METRIC_KEYS, "ci95", "suppressed"}
     assert record["threshold"] == 0.4
     assert set(record["suppressed"].values()) == {"few"}
     assert set(record["suppressed"]) == set(METRIC_KEYS) - {"threshold"}

@@ -76,6 +76,14 @@ def test_a_fold_that_released_nothing_is_missing_and_counted_as_such():
     assert set(METRIC_KEYS) <= set(nothing)
 
 
+def test_an_auc_that_one_fold_lacks_is_of_the_others_and_says_of_how_many():
+    kept = exact_record(*patients(1, 50), 0.0) | {"auc": None, "auc_ci95": None, "suppressed": {"auc": "kept"}}
+    shown = exact_record(*patients(2, 60), 0.0)
+    pooled = pool_records([kept, shown])
+    assert (pooled["n"], pooled["folds"], pooled["folds_with_auc"]) == (110, 2, 1)
+    assert pooled["auc"] == shown["auc"]
+
+
 def test_an_auc_that_no_fold_has_says_why():
     pooled = pool_records([exact_record(np.ones(4, np.int8), np.arange(4.0), 0.0)] * 2)
     assert pooled["auc"] is None
