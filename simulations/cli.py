@@ -74,8 +74,15 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
         str | None, typer.Option(help="Comma-separated models to compare with, all or none; absent: the study's few.")
     ] = None,
     warm_start: Annotated[Path | None, typer.Option(help="Local safetensors file to start from.")] = None,
+    contribution: Annotated[
+        bool, typer.Option("--contribution", help="Also train without each site: what does it give? (--mode split)")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds of an earlier run.")] = False,
     shuffle: Annotated[int | None, typer.Option(min=0, help="Let sites answer in a random order of this seed.")] = None,
+    audit: Annotated[
+        bool | None,
+        typer.Option(help="Recompute every figure on the pooled patients; absent: where statsmodels is installed."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Run a federation from DICOM or tables to the report. With no option: the demo, on synthetic CT.
@@ -83,6 +90,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
     A run that was stopped goes on when the same command is given again; a finished one shows its results.
     """
     from fedescc.server.modes import read_mode
+    from fedescc.simulations.audit.audit import can_audit
     from fedescc.simulations.comparison.fold_comparison import read_comparators
     from fedescc.simulations.simulate import Simulation, simulate
     from fedescc.simulations.summary import print_summary
@@ -100,8 +108,10 @@ def run(  # noqa: PLR0913, PLR0917 - the command contract's options
         mode=read_mode(mode),
         folds=folds,
         warm_start=warm_start,
+        contribution=contribution,
         engine=engine,
         fresh=fresh,
+        audit=can_audit() if audit is None else audit,
     )
     results = simulate(simulation)
     if json_:

@@ -20,6 +20,7 @@ from fedescc.server.report.page import write_report
 from fedescc.server.results import read_json, read_results, write_json
 from fedescc.server.run_folder import RESULTS, discard, make_folder
 from fedescc.server.training.progress import RoundRecord
+from fedescc.simulations.audit.audit import audit, require_audit
 from fedescc.simulations.comparison.finished import feature_columns, finished_folds, scorers
 from fedescc.simulations.comparison.fold_comparison import (
     IN_SIMULATION,
@@ -59,8 +60,10 @@ class Simulation:
         mode: how patients are divided, see `fedescc.server.modes`.
         folds: of ``kfold``.
         warm_start: a local safetensors file that the weights start from.
+        contribution: train a model without each site too, see `fedescc.server.evaluation.contribution`.
         engine: where the sites run, see `fedescc.simulations.engines.engine`.
         fresh: discard what ``out`` holds of any run; a synthetic cohort and what intake prepared stay.
+        audit: recompute every figure on the pooled patients, see `fedescc.simulations.audit.audit`.
 
     """
 
@@ -75,14 +78,16 @@ class Simulation:
     mode: Mode = "split"
     folds: int = 5
     warm_start: Path | None = None
+    contribution: bool = False
     engine: str = "local"
     fresh: bool = False
+    audit: bool = False
 
     @property
     def plan(self) -> Plan:
         """The server's part; the patients' identity is not known yet."""
         wired = tuple(name for name in self.chosen if name in ON_THE_WIRE)
-        return Plan(self.mode, self.folds, wired, self.warm_start)
+        return Plan(self.mode, self.folds, wired, self.warm_start, self.contribution)
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -102,6 +107,8 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     """
     start = time.perf_counter()
     require_engine(simulation.engine)
+    if simulation.audit:
+        require_audit()
     require_fit(simulation.federation, simulation.study.model.kind)
     if simulation.warm_start is not None:
         file_digest(simulation.warm_start)  # a file that cannot be read is refused before CTs are prepared
@@ -123,8 +130,12 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     _compare(simulation, comparisons, results)
     if about and simulation.test_patients and study.imaging is not None and not simulation.plan.several:
         results["synthetic_test"] = _synthetic_test(simulation, study, hospitals, comparisons[0], folder, about)
+    compared = time.perf_counter()
+    if simulation.audit:
+        results["audit"] = audit(results, comparisons, hospitals)
     end = time.perf_counter()
-    seconds = {"cohort_and_intake": opened - start, "comparators": end - federated, "all": end - start}
+    seconds = {"cohort_and_intake": opened - start, "comparators": compared - federated, "all": end - start}
+    seconds |= {"audit": end - compared} if simulation.audit else {}
     results["timing"]["seconds"] |= seconds
     write_json(simulation.out / RESULTS, results)
     write_report(results, simulation.out / "report.html")
@@ -179,8 +190,9 @@ def _federate(simulation: Simulation, study: Study, hospitals: Hospitals) -> dic
         "out": str(simulation.out),
         "mode": plan.mode,
         "folds": plan.folds,
-        "comparators": ",".join(plan.comparators),
+        "comparators": ",".join(plan.comparators_of(study)),
         "warm_start": "" if plan.warm_start is None else str(plan.warm_start.absolute()),
+        "contribution": plan.contribution,
         "patients": hospitals.identity,
     }
     folds = {"kfold": plan.folds, "loso": len(hospitals.cohorts)}.get(plan.mode, 1)

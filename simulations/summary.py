@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fedescc.simulations.audit.table import print_audit
+
 _LABELS = {
     "local_only": "local-only",
     "features_clinical": "features + clinical",
@@ -33,6 +35,8 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
             console.print(Text(f"failed: {fold['fold']} ({fold['failed']})", style="bold"))
     for site in results["sites_lost"]:
         console.print(Text(f"lost: {site}", style="bold"))
+    if "audit" in results:
+        print_audit(results["audit"], console)
     console.print(Text(f"report: {out / 'report.html'}"), soft_wrap=True)
 
 

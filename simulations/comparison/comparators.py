@@ -20,8 +20,8 @@ from fedescc.common.statistics.roc import (
     paired_delong,
     probability,
     score_histogram,
-    youden_edge,
 )
+from fedescc.common.statistics.thresholds import youden_edge
 from fedescc.common.tabular.covariates import Encoding
 from fedescc.server.evaluation.evaluate import DEFAULT_THRESHOLD
 
@@ -79,6 +79,7 @@ def pool_cohorts(cohorts: list[SiteCohort]) -> SiteCohort:
         images=np.concatenate([c.images for c in cohorts if c.images is not None]) if with_images else None,
         rois=np.concatenate([c.rois for c in cohorts if c.rois is not None]) if with_images else None,
         flow={},
+        acquisition={name: np.concatenate([c.acquisition[name] for c in cohorts]) for name in first.acquisition},
     )
 
 

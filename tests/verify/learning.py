@@ -1,4 +1,4 @@
-"""What the federation learns, against a ceiling that is known: the learning issue's figures on seeds 0, 1 and 2.
+"""What the federation learns, against a ceiling that is known, on seeds 0 to 5; sites held out on the first three.
 
 Resumable: what lies in ``out/verify/learning`` already is not run again. Run: make verify
 """
@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from learning_runs import CURVE_FACTORS, Seed
 
 from fedescc.server.results import write_json
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4, 5)
+HELD_OUT_SEEDS = 3  # of which every site is held out once, five runs each
 REMARKS = "## Reading it"
 
 
@@ -23,8 +25,8 @@ def main(out: Path, document: Path) -> int:
     """Run what is missing, write the document, return 1 if a goal is missed."""
     seeds = [Seed(seed, out / f"seed-{seed}") for seed in SEEDS]
     mains = [_once(seed.folder / "main.json", seed.main) for seed in seeds]
-    unseen = [_once(seed.folder / "loso.json", seed.leave_one_out) for seed in seeds]
-    rows = [measured(one, two) for one, two in zip(mains, unseen, strict=True)]
+    unseen = [_once(seed.folder / "loso.json", seed.leave_one_out) for seed in seeds[:HELD_OUT_SEEDS]]
+    rows = [measured(one, two) for one, two in zip_longest(mains, unseen)]
     first = seeds[0]
     curve = [_once(first.folder / f"times-{f:g}.json", partial(first.curve, f)) for f in CURVE_FACTORS]
     curve = sorted([*curve, as_point(mains[0])], key=lambda point: point["factor"])

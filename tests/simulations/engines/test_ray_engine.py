@@ -19,7 +19,7 @@ from fedescc.simulations.engines.ray_session import crew_for
 
 SITES = ("site-a", "site-b", "site-c", "site-d")
 SETTINGS = "{rounds: 3, min_sites: %d, training: {optimizer: sgd, learning_rate: 0.05, class_weight: none}}"
-NOT_RESULTS = ("seconds", "timing", "run")
+NOT_RESULTS = ("seconds", "timing", "run", "opened_at", "looks")  # looks are digests of the run's id too
 LISTENING = "0A"
 OURS = ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "FLWR_HOME", "PYTHONPATH")
 

@@ -9,8 +9,8 @@ from fedescc.client.site import read_site
 from fedescc.common.study import read_study
 from fedescc.simulations.patients.cohort import held_out, site_sizes, write_cohort
 from fedescc.simulations.patients.outcome import draw_outcome
-from fedescc.simulations.patients.scanners import patient_id
-from fedescc.simulations.patients.tensor_path import latent_table, phantom_set
+from fedescc.simulations.patients.scanners import patient_id, scanner
+from fedescc.simulations.patients.tensor_path import latent_table, phantom_cohort, phantom_set
 
 SITES, PATIENTS, SEED = 4, 4, 3
 
@@ -44,6 +44,8 @@ def test_dicom_and_tensor_path_give_the_same_bits(site, cohort, study):
         assert np.allclose(values, from_dicom.numeric[name], equal_nan=True, rtol=0, atol=1e-9), name
     for name, codes in direct.categorical.items():
         assert np.array_equal(codes, from_dicom.categorical[name]), name
+    for name in ("vendor", "kernel", "slice_mm"):
+        assert np.allclose(direct.acquisition[name], from_dicom.acquisition[name], atol=1e-6), name
 
 
 def test_two_workers_give_what_one_gives(study):
@@ -73,3 +75,16 @@ def test_a_study_with_one_time_point_gets_that_scan(study, point):
     one = phantom_set(SEED, patients, alone, workers=1, advance=lambda: None).cohort.images
     assert np.array_equal(one[:, 0], both[:, ("pre", "post").index(point)])
     assert one.shape[1] == 1
+
+
+def test_a_scan_that_was_not_taken_has_no_vendor(study):
+    patients = held_out(site_sizes(2, 10), 4)
+    known = phantom_set(SEED, patients, study, workers=1, advance=lambda: None).cohort
+    images = known.images.copy()
+    images[1, 1] = 0
+    outcomes = [draw_outcome(SEED, site, index) for site, index in patients]
+    scanners = [scanner(site) for site, _ in patients]
+    vendors = phantom_cohort(study, outcomes, images, known.rois, scanners).acquisition["vendor"]
+    assert (known.acquisition["vendor"] >= 0).all()
+    assert vendors[1].tolist() == [known.acquisition["vendor"][1, 0], -1]
+    assert phantom_cohort(study, outcomes, images, known.rois).acquisition == {}

@@ -1,0 +1,1 @@
+"""Every federated figure once more on the pooled patients, which only a simulation has."""
