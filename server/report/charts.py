@@ -1,6 +1,6 @@
 """The report's charts: ROC, curves by round, intervals in rows, bars with markers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedescc.server.report import svg
@@ -8,8 +8,11 @@ from fedescc.server.report.formats import decimal, interval, shortened
 from fedescc.server.report.markup import Html, el, join
 from fedescc.server.report.svg import Frame, Look, Point
 
-_ROW = 26.0
-_NAME_LENGTH = 24
+ROW = 26.0
+"""Height of a row."""
+_NAME_LENGTH, _STRONG_LENGTH = 27, 24
+_LETTER, _STRONG_LETTER = 7.4, 8.5  # units of a letter, in the widest fonts that a reader's system may choose
+_NARROWEST = 120.0
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,61 @@ def round_chart(
 
 def interval_chart(name: str, title: str, description: str, rows: Sequence[Row], unit: str = "AUC") -> Html:
     """One row a value: name, point with interval, numbers; a dotted line marks chance (0.5)."""
-    seen = [end for row in rows for end in (row.interval or ()) if row.value is not None]
-    lowest = min([0.5, *seen, *(row.value for row in rows if row.value is not None)])
-    marks = [mark / 10 for mark in range(int(lowest * 10 + 1e-9), 11)]
-    frame = Frame(158, 8, 334, 8 + _ROW * len(rows), (marks[0], 1.0), (0.0, 1.0))
+    frame, axis = area_frame([end for row in rows for end in ends_of(row)], rows, unit)
+    drawn = [interval_row(frame, place, row) for place, row in enumerate(rows)]
+    return svg.canvas(name, title, description, frame.bottom + 46, axis, *drawn)
+
+
+def area_frame(values: Sequence[float], rows: Sequence[Row], unit: str = "AUC") -> tuple[Frame, Html]:
+    """A frame for rows of areas, from chance or the lowest value to 1, and its axis with the line of chance."""
+    marks = [mark / 10 for mark in range(int(min([0.5, *values]) * 10 + 1e-9), 11)]
+    frame = Frame(names_width(rows), 8, 328, 8 + ROW * len(rows), (marks[0], 1.0), (0.0, 1.0))
     chance = svg.segment((frame.x(0.5), frame.top), (frame.x(0.5), frame.bottom), "chance")
-    drawn = [_interval_row(frame, place, row) for place, row in enumerate(rows)]
-    shown = marks if len(marks) <= 6 else marks[:: len(marks) // 5 + 1]
-    axis = svg.x_axis(frame, shown, unit)
-    return svg.canvas(name, title, description, frame.bottom + 46, axis, chance, *drawn)
+    shown = marks[:: len(marks) // 7 + 1]
+    return frame, join([svg.x_axis(frame, shown, unit), chance])
+
+
+def names_width(rows: Sequence[Row]) -> float:
+    """What the names of rows take at the left, so that none runs into the plot."""
+    widths = [len(shortened(row.label, _length(row))) * (_STRONG_LETTER if row.strong else _LETTER) for row in rows]
+    return max([_NARROWEST, *(width + 8 for width in widths)])
+
+
+def ends_of(row: Row) -> list[float]:
+    """What of a row must lie within the frame."""
+    return [] if row.value is None else [row.value, *(row.interval or ())]
+
+
+def area_numbers(row: Row) -> str:
+    """A row's value and interval as text."""
+    return decimal(row.value) + (f" ({interval(row.interval)})" if row.interval else "")
+
+
+def interval_row(frame: Frame, place: int, row: Row, numbers: Callable[[Row], str] = area_numbers) -> Html:
+    """The row at a place: name, point with interval, and its numbers at the right end."""
+    y = frame.top + ROW * (place + 0.5)
+    weight = "strong" if row.strong else ""
+    name = row_name(y, row)
+    if row.value is None:
+        return join([name, svg.label((svg.WIDTH, y + 4.5), row.absent, "faint end")])
+    parts = [name]
+    if row.interval is not None:
+        ends = frame.x(row.interval[0]), frame.x(row.interval[1])
+        parts.append(svg.segment((ends[0], y), (ends[1], y), f"line {row.look.css}"))
+        parts += [svg.segment((end, y - 4), (end, y + 4), f"line {row.look.css}") for end in ends]
+    point = svg.marker((frame.x(row.value), y), row.look, 1.35 if row.strong else 1.1)
+    return join([*parts, point, svg.label((svg.WIDTH, y + 4.5), numbers(row), f"end {weight}".rstrip())])
+
+
+def row_name(y: float, row: Row) -> Html:
+    """A row's name at the left end; one that is cut stands whole in its title."""
+    shown = shortened(row.label, _length(row))
+    name = svg.label((0, y + 4.5), shown, "strong" if row.strong else "")
+    return name if shown == row.label else el("g", el("title", row.label), name)
+
+
+def _length(row: Row) -> int:
+    return _STRONG_LENGTH if row.strong else _NAME_LENGTH
 
 
 def auc_figure(name: str, heading: str, caption: str, rows: Sequence[Row]) -> Html:
@@ -102,14 +151,14 @@ def bar_chart(name: str, title: str, description: str, bars: Sequence[Bar], unit
     """Horizontal bars, longest scale at 0, with a small marker for every site."""
     longest = max([1e-9, *(bar.value for bar in bars), *(value for bar in bars for _, value in bar.sites)])
     marks = svg.nice_ticks(0.0, longest, 4)
-    frame = Frame(190, 8, 462, 8 + _ROW * len(bars), (0.0, marks[-1]))
+    frame = Frame(190, 8, 462, 8 + ROW * len(bars), (0.0, marks[-1]))
     grid = [svg.segment((frame.x(mark), frame.top), (frame.x(mark), frame.bottom), "grid") for mark in marks]
     drawn = [_bar(frame, place, bar) for place, bar in enumerate(bars)]
     axis = svg.x_axis(frame, marks, unit, svg.tick_digits(marks))
     return svg.canvas(name, title, description, frame.bottom + 46, *grid, axis, *drawn)
 
 
-def glyph(name: str, value: float, bounds: tuple[float, float] | None) -> Html:
+def glyph(name: str, title: str, value: float, bounds: tuple[float, float] | None) -> Html:
     """The headline's AUC on a scale from chance to perfect."""
     frame = Frame(16, 0, 464, 30, (min([0.5, value, *(bounds or ())]), 1.0))
     whisker = bounds and svg.segment((frame.x(bounds[0]), 15), (frame.x(bounds[1]), 15), "line accent")
@@ -117,28 +166,11 @@ def glyph(name: str, value: float, bounds: tuple[float, float] | None) -> Html:
     rule = svg.segment((frame.left, 15), (frame.right, 15), "grid")
     shapes = [rule, *ends, whisker, svg.marker((frame.x(value), 15), svg.ACCENT, 1.6)]
     description = f"AUC {decimal(value)}, 95 % interval {interval(bounds)}"
-    return svg.canvas(name, "Pooled AUC on a scale from chance to perfect", description, 50, *shapes)
-
-
-def _interval_row(frame: Frame, place: int, row: Row) -> Html:
-    y = frame.top + _ROW * (place + 0.5)
-    weight = "strong" if row.strong else ""
-    name = svg.label((0, y + 4.5), shortened(row.label, _NAME_LENGTH), weight)
-    whole = shortened(row.label, _NAME_LENGTH) != row.label
-    parts = [el("g", el("title", row.label), name) if whole else name]
-    if row.value is None:
-        return join([*parts, svg.label((svg.WIDTH, y + 4.5), row.absent, "faint end")])
-    if row.interval is not None:
-        ends = frame.x(row.interval[0]), frame.x(row.interval[1])
-        parts.append(svg.segment((ends[0], y), (ends[1], y), f"line {row.look.css}"))
-        parts += [svg.segment((end, y - 4), (end, y + 4), f"line {row.look.css}") for end in ends]
-    numbers = decimal(row.value) + (f" ({interval(row.interval)})" if row.interval else "")
-    point = svg.marker((frame.x(row.value), y), row.look, 1.35 if row.strong else 1.1)
-    return join([*parts, point, svg.label((svg.WIDTH, y + 4.5), numbers, f"end {weight}".rstrip())])
+    return svg.canvas(name, f"{title} on a scale from chance to perfect", description, 50, *shapes)
 
 
 def _bar(frame: Frame, place: int, bar: Bar) -> Html:
-    y = frame.top + _ROW * (place + 0.5)
+    y = frame.top + ROW * (place + 0.5)
     width = frame.x(bar.value) - frame.left
     shape = el("rect", x=frame.left, y=y - 7, width=width, height=14.0, class_="bar accent")
     end = svg.segment((frame.left + width, y - 7), (frame.left + width, y + 7), "bar-end accent")

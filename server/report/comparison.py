@@ -4,14 +4,15 @@ from collections.abc import Mapping
 
 from fedescc.server.report import svg
 from fedescc.server.report.charts import Row, auc_figure
+from fedescc.server.report.differences import differences
 from fedescc.server.report.document import Results
 from fedescc.server.report.fits import fits_table
-from fedescc.server.report.formats import decimal, interval, method_label, p_value, plural, signed, whole
+from fedescc.server.report.formats import decimal, fold_label, interval, method_label, plural, whole
 from fedescc.server.report.markup import Child, Html, el, section
 from fedescc.server.report.parts import Comparator, Metrics
-from fedescc.server.report.performance import metrics_table
+from fedescc.server.report.performance import folds_without_auc, metrics_table
 from fedescc.server.report.reasons import reason_item
-from fedescc.server.report.selection import NO_COMPARISON, facts, personal_kind
+from fedescc.server.report.selection import facts
 from fedescc.server.report.svg import Look
 from fedescc.server.report.synthetic import synthetic_parts
 from fedescc.server.report.tables import Footnotes, table
@@ -28,8 +29,8 @@ _MEANINGS = {
     "local_clinical": "each site's own logistic regression on the clinical variables",
     "centralised_clinical": "the logistic regression on the clinical variables of all patients in one place",
 }
-_Z95 = 1.959963984540054
-_FEW = 3  # ways of training whose table by site fits beside the plot
+_SAME = "The same test patients, pooled over sites."
+_FEW = 2  # ways of training whose table by site fits beside the plot
 
 
 def comparison_section(results: Results, looks: Mapping[str, Look]) -> Html | None:
@@ -45,48 +46,22 @@ def _comparators(results: Results) -> list[Html]:
     pooled = {"Federated": results.final.pooled}
     pooled |= {method_label(name): other.pooled for name, other in results.comparators.items()}
     rows = [_row(label, metrics, place) for place, (label, metrics) in enumerate(pooled.items())]
-    figure = auc_figure("methods-auc", "Pooled AUC by way of training", _patients(pooled), rows)
+    figure = auc_figure("methods-auc", "Pooled AUC by way of training", _patients(results, pooled), rows)
     meanings: list[tuple[str, Child]] = [
         (method_label(name), _MEANINGS[name]) for name in results.comparators if name in _MEANINGS
     ]
     by_site = _by_site(results)
     few = len(results.comparators) <= _FEW
     fits = fits_table(results)
+    care = _other_patients(results, pooled)
     return [
         el("div", el("div", figure), by_site if few else facts(meanings), class_="columns"),
         metrics_table("methods", "Ways of training, pooled over sites.", pooled, _KEYS, lead=1),
-        _differences(results),
+        *([care] if care else []),
+        differences(results),
         *([fits] if fits else []),
         *[part for part in [facts(meanings) if few else by_site] if part],
     ]
-
-
-def _differences(results: Results) -> Html:
-    """Paired differences from the federated model; with personal models there are none."""
-    compared = {name: other for name, other in results.comparators.items() if other.versus_federated}
-    if not compared:
-        words = NO_COMPARISON if personal_kind(results) else "No paired difference was computed."
-        return el("p", words, class_="small-text")
-    notes = Footnotes("versus")
-    body = [[method_label(name), *_difference(other, notes)] for name, other in compared.items()]
-    head = ["", "AUC", "Difference to the federation", "95 % CI", "p"]
-    caption = "AUC minus that of the federated model on the same patients, by DeLong's paired test"
-    caption += " in each fold, averaged over patients" if results.folds else ""
-    drawn = table(f"{caption}; not corrected for the number of comparisons.", head, body)
-    return el("div", drawn, notes.legend())
-
-
-def _difference(other: Comparator, notes: Footnotes) -> list[Child]:
-    versus, area = other.versus_federated, other.pooled.auc
-    first = notes.missing(other.pooled.suppressed.get("auc")) if area is None else decimal(area)
-    if versus is None or versus.difference is None:
-        missing = notes.missing(versus.suppressed if versus else None)
-        return [first, missing, missing, missing]
-    bounds: Child = notes.missing(None)
-    if versus.standard_error is not None:
-        half = _Z95 * versus.standard_error
-        bounds = f"{signed(versus.difference - half)} to {signed(versus.difference + half)}"
-    return [first, signed(versus.difference), bounds, p_value(versus.p)]
 
 
 def _unavailable(results: Results) -> Html | None:
@@ -108,13 +83,42 @@ def _where_missing(results: Results, name: str) -> str:
     return f"{method_label(name)} ({missing} of {plural(len(folds), 'fold')})"
 
 
-def _patients(pooled: Mapping[str, Metrics]) -> str:
-    """Whether the methods were judged on as many patients; a site that releases nothing is missing from some."""
+def _patients(results: Results, pooled: Mapping[str, Metrics]) -> str:
+    """Whether the methods were judged on the same patients; a site that releases nothing is missing from some."""
     counts = {label: metrics.n for label, metrics in pooled.items()}
     if len(set(counts.values())) == 1:
-        return "The same test patients, pooled over sites."
+        other = _other_sites(results)
+        return "As many test patients, but of other sites; see below." if other else _SAME
     listed = ", ".join(f"{label} {whole(n)}" for label, n in counts.items())
     return f"Compare with care: not the same test patients ({listed}), because some released nothing or have no model."
+
+
+def _other_patients(results: Results, pooled: Mapping[str, Metrics]) -> Html | None:
+    """Comparators that were pooled over other sites than the federated model, or whose AUC lacks folds."""
+    items: list[Child] = [el("li", one) for one in (*_other_sites(results), *folds_without_auc(pooled))]
+    return el("ul", *items, class_="small-text") if items else None
+
+
+def _other_sites(results: Results) -> list[str]:
+    """Over which sites a comparator is pooled, where these are not the run's own."""
+    found = _sites_of(None, results.final.pooled_sites, results.comparators)
+    for fold in results.tested_folds:
+        found += _sites_of(fold.fold, fold.final.pooled_sites if fold.final else None, fold.comparators)
+    return found
+
+
+def _sites_of(fold: str | None, own: tuple[str, ...] | None, comparators: Mapping[str, Comparator]) -> list[str]:
+    where = f", {fold_label(fold)}" if fold else ""
+    return [
+        f"{method_label(name)}{where}: pooled over {_listed(one.pooled_sites)}, not over {_listed(own)} "
+        "as the federated model"
+        for name, one in comparators.items()
+        if own is not None and one.pooled_sites is not None and {*one.pooled_sites} != {*own}
+    ]
+
+
+def _listed(sites: tuple[str, ...]) -> str:
+    return ", ".join(sorted(sites)) or "no site"
 
 
 def _by_site(results: Results) -> Html | None:

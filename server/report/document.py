@@ -6,8 +6,12 @@ from typing import Annotated, Any
 from pydantic import Field, JsonValue, ValidationError
 
 from fedescc.common.errors import Refusal
-from fedescc.server.report.learning import Fold, Learned, Personalisation, Round, Sha256
-from fedescc.server.report.parts import Explanation, Final, Flow, Part, Privacy, SyntheticTest
+from fedescc.server.report.checks import Audit, Contribution, Shortcuts, examined_sites
+from fedescc.server.report.expected import Planned, Unplanned
+from fedescc.server.report.judged import Final
+from fedescc.server.report.learning import Fold, Learned, Personalisation, Round
+from fedescc.server.report.parts import Explanation, Flow, Part, Privacy, Sha256, SyntheticTest
+from fedescc.server.report.planned import Opening, Plan
 
 
 class Timing(Part):
@@ -23,6 +27,8 @@ class Results(Learned):
     study_sha256: Sha256
     rounds: tuple[Round, ...]
     final: Final
+    plan: Plan | None = None
+    opening: Opening | None = None
     title: str | None = None
     registration: str | None = None
     endpoint: str | None = None
@@ -37,6 +43,10 @@ class Results(Learned):
     comparators_unavailable: dict[str, str] = {}
     flow: dict[str, Flow] = {}
     explanation: Explanation | None = None
+    shortcuts: Shortcuts | None = None
+    contribution: Contribution | None = None
+    planning: Planned | Unplanned | None = None
+    audit: Audit | None = None
     privacy: Privacy | None = None
     timing: Timing = Timing()
     synthetic_test: SyntheticTest | None = None
@@ -54,7 +64,8 @@ class Results(Learned):
         extra = self.synthetic_test.auc.local_only if self.synthetic_test else {}
         compared = [name for other in self.comparators.values() for name in other.sites]
         curves = self.final.roc.keys() - {"pooled"}
-        return sorted({*self.final.sites, *self.flow, *explained, *extra, *compared, *curves})
+        examined = examined_sites(self.shortcuts, self.contribution, self.planning)
+        return sorted({*self.final.sites, *self.flow, *explained, *extra, *compared, *curves, *examined})
 
 
 def parse_results(document: dict[str, Any]) -> Results:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 DASH = "\u2013"
 _MINUS = "\u2212"
 _THIN = "\u202f"
-_ACRONYMS = {"auc", "ct", "ecog", "hu", "pd1", "pdl1", "roi"}
+_ACRONYMS = {"auc", "ct", "ecog", "ge", "hu", "pd1", "pdl1", "roi"}
+_SCANS = {"blood_hu": "Blood (HU)", "noise_hu": "Noise (HU)", "slice_mm": "Slice (mm)"}
 _REGIONS = {"tumour": "tumour", "rim": "tumour rim", "rest": "rest of CT"}
 _TIME_POINTS = {"pre": "pre-treatment", "post": "post-treatment"}
 _METHODS = {
@@ -95,6 +96,12 @@ def player_label(name: str) -> str:
     return words(name)
 
 
+def scan_label(name: str) -> str:
+    """A kind or number of scans at a time point: ``post.noise_hu`` reads ``Noise (HU), post-treatment``."""
+    point, _, kind = name.partition(".")
+    return f"{_SCANS.get(kind, sentence(kind))}, {_TIME_POINTS.get(point, point)}" if kind else sentence(name)
+
+
 def method_label(name: str) -> str:
     """A comparator's name as a label."""
     return _METHODS.get(name, sentence(name))
@@ -121,11 +128,25 @@ def signed(value: float | None) -> str:
     return shown[1:] if float(shown) == 0 else shown.replace("-", _MINUS)
 
 
+def signed_interval(value: tuple[float, float] | None) -> str:
+    """``−0.051 to −0.011``; an en dash for None."""
+    return DASH if value is None else f"{signed(value[0])} to {signed(value[1])}"
+
+
 def p_value(value: float | None) -> str:
     """A p value; one that would round to nothing is named by its bound."""
     if value is None:
         return DASH
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def magnitude(value: float | None) -> str:
+    """A number of any size: three decimals, or a power of ten where these say too little; an en dash for None."""
+    if value is None:
+        return DASH
+    if value == 0:
+        return "0"
+    return (f"{value:.3f}" if 0.001 <= abs(value) < 1e6 else f"{value:.1e}").replace("-", _MINUS)
 
 
 def span_of(numbers: Iterable[int]) -> str:

@@ -1,12 +1,12 @@
 """Parts of ``results.json`` that tell how models came about, as the report reads them."""
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import JsonValue, model_validator
 
-from fedescc.server.report.parts import Area, Comparator, Count, Final, Part
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+from fedescc.server.report.judged import Final
+from fedescc.server.report.parts import Area, Comparator, Count, Part, Sha256
+from fedescc.server.report.planned import Opening
 
 
 class Validation(Area):
@@ -84,6 +84,7 @@ class Fold(Learned):
     fold: str
     held_out: str | None = None
     final: Final | None = None
+    opening: Opening | None = None
     failed: str | None = None
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from fedescc.server.report.document import Results
 from fedescc.server.report.formats import fold_label, ranges
 from fedescc.server.report.learning import Learned, PretrainingRound, Round
-from fedescc.server.report.reasons import PHASES, reason
+from fedescc.server.report.reasons import phase, reason
 
 
 def lost_sites(results: Results) -> dict[str, list[str]]:
@@ -43,17 +43,13 @@ def _lost(one: Learned) -> dict[str, list[str]]:
     when: dict[str, list[str]] = defaultdict(list)
     for site, code in one.refused_before_training.items():
         when[site].append(f"before training: {reason(code)}")
-    for phase, rounds in (("pretraining round", one.pretraining), ("round", one.rounds)):
+    for kind, rounds in (("pretraining round", one.pretraining), ("round", one.rounds)):
         for site, codes in _refusals(rounds).items():
-            when[site] += [f"{phase} {ranges(numbers)}: {reason(code)}" for code, numbers in codes.items()]
-    for phase, refused in one.refused_in_evaluation.items():
+            when[site] += [f"{kind} {ranges(numbers)}: {reason(code)}" for code, numbers in codes.items()]
+    for kind, refused in one.refused_in_evaluation.items():
         for site, code in refused.items():
-            when[site].append(f"{_phase(phase)}: {reason(code)}")
+            when[site].append(f"{phase(kind)}: {reason(code)}")
     return when
-
-
-def _phase(name: str) -> str:
-    return PHASES.get(name, name.removeprefix("evaluate.").replace("_", " "))
 
 
 def _refusals(rounds: Iterable[Round | PretrainingRound]) -> dict[str, dict[str, list[int]]]:

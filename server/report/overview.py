@@ -5,7 +5,8 @@ from fedescc.server.report.document import Results
 from fedescc.server.report.formats import DASH, decimal, interval, mode_label, percent, plural, span_of, whole
 from fedescc.server.report.losses import lost_sites
 from fedescc.server.report.markup import Html, el, join, section
-from fedescc.server.report.parts import Metrics
+from fedescc.server.report.plan import opened_before
+from fedescc.server.report.primary import Headline, headline_area
 from fedescc.server.report.reasons import REASONS
 
 _ENGINES = {
@@ -38,7 +39,7 @@ def masthead(results: Results, contents: list[tuple[str, str]]) -> Html:
 
 
 def headline(results: Results) -> Html:
-    """AUC, pooled or averaged over folds, with its interval and the counts behind it."""
+    """The primary metric with its interval, and the counts behind it."""
     pooled, final = results.final.pooled, results.final
     counts = [
         ("Test patients", whole(pooled.n)),
@@ -48,7 +49,7 @@ def headline(results: Results) -> Html:
     cells = [el("div", el("dt", name), el("dd", value)) for name, value in counts]
     strip = el(
         "dl",
-        _main_cell(pooled, "Mean AUC over folds" if results.folds else "Pooled AUC"),
+        _main_cell(headline_area(results)),
         *cells,
         _extent(results),
         class_="strip",
@@ -80,14 +81,18 @@ def _synthetic(results: Results) -> Html | None:
     return el("p", el("strong", "Synthetic cohort."), words, class_="use")
 
 
-def _main_cell(pooled: Metrics, name: str) -> Html:
-    if pooled.auc is None:
-        code = pooled.suppressed.get("auc", "not-released")
-        why = el("dd", f"No value: {REASONS.get(code, code)}.", class_="small")
-        return el("div", el("dt", name), el("dd", DASH), why, class_="main")
-    bounds = f"95 % CI {interval(pooled.auc_ci95)}" if pooled.auc_ci95 else "no interval"
-    drawing = glyph("headline", pooled.auc, pooled.auc_ci95)
-    parts = [el("dt", name), el("dd", decimal(pooled.auc)), el("dd", bounds, drawing, class_="small")]
+def _main_cell(found: Headline) -> Html:
+    name, area = el("dt", found.label), found.area
+    if area.auc is None:
+        why = el("dd", f"No value: {REASONS.get(found.reason, found.reason)}.", class_="small")
+        return el("div", name, el("dd", DASH), why, class_="main")
+    bounds = f"95 % CI {interval(area.auc_ci95)}" if area.auc_ci95 else "no interval"
+    new = f"; at a new site {interval(found.new_site)}" if found.new_site else ""
+    drawing = glyph("headline", found.label, area.auc, area.auc_ci95)
+    parts = [name, el("dd", decimal(area.auc)), el("dd", bounds + new, drawing, class_="small")]
+    if found.new_site and found.note:
+        said = el("strong", "The interval at a new site needs care: ")
+        parts.append(el("dd", said, f"{found.note}.", class_="small caution"))
     return el("div", *parts, class_="main")
 
 
@@ -102,6 +107,8 @@ def _sentence(results: Results) -> Html:
         who = f"{whole(pooled.n_pos)} of {plural(pooled.n, 'test patient')} ({share}) had the outcome."
         opened = "In every fold the" if results.folds else "The"
         parts.append(f"{who} {opened} test set was opened once, after training and after the threshold was locked.")
+    if before := opened_before(results):
+        parts.append(f"But other runs had opened test patients of {plural(len(before), 'site')} before; see Plan.")
     if pooled.sensitivity is not None and pooled.specificity is not None:
         rates = f"sensitivity was {decimal(pooled.sensitivity)} and specificity {decimal(pooled.specificity)}"
         if results.folds:

@@ -7,8 +7,11 @@ from typing import Any
 
 from fedescc.common.errors import Refusal
 from fedescc.common.files import write_atomically
+from fedescc.server.report.audit import audit_section
 from fedescc.server.report.cohort import cohort_section
 from fedescc.server.report.comparison import comparison_section
+from fedescc.server.report.contribution import contribution_section
+from fedescc.server.report.curves import curves_section
 from fedescc.server.report.document import Results, parse_results
 from fedescc.server.report.explanation import explanation_section
 from fedescc.server.report.folds import folds_section
@@ -16,7 +19,12 @@ from fedescc.server.report.governance import privacy_section, provenance_section
 from fedescc.server.report.markup import Html, el
 from fedescc.server.report.overview import headline, masthead
 from fedescc.server.report.performance import performance_section
+from fedescc.server.report.plan import plan_section
+from fedescc.server.report.planning import planning_section
+from fedescc.server.report.shortcuts import shortcuts_section
+from fedescc.server.report.sites import sites_section
 from fedescc.server.report.style import style_sheet
+from fedescc.server.report.subgroups import subgroups_section
 from fedescc.server.report.svg import look
 from fedescc.server.report.training import training_section
 
@@ -67,12 +75,20 @@ def _body(results: Results) -> Html:
     looks = {name: look(place) for place, name in enumerate(results.site_names)}
     sections = {
         "Result": headline(results),
-        "Performance": performance_section(results, looks),
+        "Sites": sites_section(results, looks),
+        "Plan": plan_section(results),
+        "Performance": performance_section(results),
+        "Curves": curves_section(results, looks),
         "Folds": folds_section(results),
         "Comparison": comparison_section(results, looks),
+        "Subgroups": subgroups_section(results),
         "Training": training_section(results),
         "Cohort": cohort_section(results),
         "Explanation": explanation_section(results, looks),
+        "Shortcuts": shortcuts_section(results, looks),
+        "Contribution": contribution_section(results, looks),
+        "Planning": planning_section(results, looks),
+        "Audit": audit_section(results),
         "Privacy": privacy_section(results),
         "Provenance": provenance_section(results),
     }

@@ -1,12 +1,13 @@
 """Parts of ``results.json`` that speak of patients and of models judged on them, as the report reads them."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Interval = tuple[Unit, Unit]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):
@@ -23,7 +24,10 @@ class Area(Part):
 
 
 class Metrics(Area):
-    """METRICS; ``suppressed`` maps the key of a null value to the code of its reason."""
+    """METRICS; ``ci95`` has Wilson's intervals, ``suppressed`` the code of every null value's reason.
+
+    Over folds ``folds`` is how many have patients here, and ``folds_with_auc`` over how many of them the AUC is a mean.
+    """
 
     n: Count | None = None
     n_pos: Count | None = None
@@ -36,32 +40,10 @@ class Metrics(Area):
     calibration_intercept: float | None = None
     calibration_slope: float | None = None
     threshold: Unit | None = None
+    folds: Count | None = None
+    folds_with_auc: Count | None = None
+    ci95: dict[str, Interval | None] = {}
     suppressed: dict[str, str] = {}
-
-
-class Curve(Part):
-    """ROC points, from (0, 0) to (1, 1)."""
-
-    fpr: Annotated[tuple[Unit, ...], Field(min_length=2)]
-    tpr: Annotated[tuple[Unit, ...], Field(min_length=2)]
-
-    @model_validator(mode="after")
-    def _paired(self) -> Self:
-        if len(self.fpr) != len(self.tpr):
-            msg = "fpr and tpr differ in length"
-            raise ValueError(msg)
-        return self
-
-
-class Final(Part):
-    """The test set, opened once."""
-
-    pooled: Metrics
-    sites: dict[str, Metrics] = {}
-    pooled_sites: tuple[str, ...] | None = None
-    threshold_source: str | None = None
-    auc_method: str | None = None
-    roc: dict[str, Curve] = {}
 
 
 class Flow(Part):
@@ -72,6 +54,70 @@ class Flow(Part):
     n_train: Count | None = None
     by_rule: dict[str, Count] | None = None
     suppressed: dict[str, str] = {}
+
+
+class Player(Part):
+    """Shapley values of one input group, or of one column, over n patients."""
+
+    n: Count
+    mean_abs: float | None = None
+    mean: float | None = None
+    sd: float | None = None
+
+
+class Gate(Part):
+    """A figure that the explanation must keep to; ``passed`` is None where there is no value."""
+
+    value: float | None = None
+    limit: float
+    passed: bool | None = None
+    reason: str | None = None
+
+
+class Rank(Part):
+    """A player's rank by mean |SHAP| over a site's bootstrap samples; 1 is the most important."""
+
+    mean_rank: float
+    sd: Annotated[float, Field(ge=0)]
+
+
+class RankStability(Part):
+    """Ranks by site and player, and how well the sites agree."""
+
+    sites: dict[str, dict[str, Rank]] = {}
+    kendall_w: Unit | None = None
+    players_compared: Count | None = None
+    reason: str | None = None
+
+
+class Baselines(Part):
+    """Mean |SHAP| of one player with a fixed value, and with the tissue around, in place of what is removed."""
+
+    n: Count
+    fixed: float | None = None
+    local: float | None = None
+
+
+class Reference(Part):
+    """What a removed clinical input shows."""
+
+    kind: str
+    patients: Count
+
+
+class Explanation(Part):
+    """Shapley summaries, pooled and by site, with what vouches for them; ``reason`` is why there are none."""
+
+    unit: str = "logit"
+    reference: Reference | None = None
+    pooled: dict[str, Player] | None = None
+    sites: dict[str, dict[str, Player]] = {}
+    gates: dict[str, Gate] = {}
+    rank_stability: RankStability | None = None
+    local_baseline: dict[str, Baselines] | None = None
+    columns: "Explanation | None" = None
+    suppressed: dict[str, str] = {}
+    reason: str | None = None
 
 
 class Versus(Part):
@@ -88,30 +134,14 @@ class Comparator(Part):
 
     pooled: Metrics = Metrics()
     sites: dict[str, Metrics] = {}
+    pooled_sites: tuple[str, ...] | None = None
     versus_federated: Versus | None = None
     penalty: float | None = None
     selected: tuple[str, ...] = ()
     fitted_on: tuple[str, ...] | None = None
+    explanation: Explanation | None = None
     refused: dict[str, str] = {}
     unavailable: str | None = None
-
-
-class Player(Part):
-    """Shapley values of one input group over n patients."""
-
-    n: Count
-    mean_abs: float | None = None
-    mean: float | None = None
-    sd: float | None = None
-
-
-class Explanation(Part):
-    """Shapley summaries, pooled and by site."""
-
-    unit: str = "logit"
-    pooled: dict[str, Player] | None = None
-    sites: dict[str, dict[str, Player]] = {}
-    suppressed: dict[str, str] = {}
 
 
 class Privacy(Part):

@@ -1,15 +1,13 @@
-"""Performance on the test set: the METRICS table, ROC curves, and AUC by site."""
+"""Performance on the test set: the primary metric beside the other areas, and all METRICS pooled and by site."""
 
 from collections.abc import Mapping
 
-from fedescc.common.statistics.metrics import METRIC_KEYS
-from fedescc.server.report import svg
-from fedescc.server.report.charts import Row, Series, interval_chart, roc_chart
+from fedescc.common.statistics.metrics import METRIC_KEYS, PROPORTIONS
 from fedescc.server.report.document import Results
-from fedescc.server.report.formats import DASH, decimal, interval, plural, whole
-from fedescc.server.report.markup import Child, Html, el, section
-from fedescc.server.report.parts import Metrics
-from fedescc.server.report.svg import Look
+from fedescc.server.report.formats import decimal, interval, plural, whole
+from fedescc.server.report.markup import Child, Html, el, join, section
+from fedescc.server.report.parts import Interval, Metrics
+from fedescc.server.report.primary import discrimination
 from fedescc.server.report.tables import Footnotes, table
 
 HEADINGS = {
@@ -28,17 +26,19 @@ HEADINGS = {
     "threshold": "Threshold",
 }
 
+_READING = (
+    "95 % intervals: of AUC by DeLong variance on the logit scale, of shares of patients Wilson's. A calibration slope "
+    "of 1 and intercept of 0 are ideal; a slope below 1 means predictions that are too extreme."
+)
 
-def performance_section(results: Results, looks: Mapping[str, Look]) -> Html:
-    """Table of all metrics, pooled and by site, then the curves behind the AUC."""
+
+def performance_section(results: Results) -> Html:
+    """The areas, the primary one first; then a table of all metrics, pooled and by site."""
     final = results.final
     rows = {"Pooled": final.pooled, **dict(sorted(final.sites.items()))}
     caption = "Performance on the test set, pooled over sites and at each site."
     metrics = metrics_table("performance", caption, rows, METRIC_KEYS, lead=1)
-    beside = el("div", _site_figure(results, looks), _reading(results))
-    return section(
-        "performance", "Performance", metrics, el("div", _roc_figure(results, looks), beside, class_="columns")
-    )
+    return section("performance", "Performance", discrimination(results), metrics, _reading(results))
 
 
 def metrics_table(name: str, caption: str, rows: Mapping[str, Metrics], keys: tuple[str, ...], lead: int = 0) -> Html:
@@ -50,62 +50,39 @@ def metrics_table(name: str, caption: str, rows: Mapping[str, Metrics], keys: tu
 
 
 def metric_cell(metrics: Metrics, key: str, notes: Footnotes) -> Child:
-    """One value as text, or an en dash with its reason."""
+    """One value as text, a share with its interval below, or an en dash with its reason."""
     value = getattr(metrics, key)
     if value is None:
         return notes.missing(metrics.suppressed.get(key))
     if key in {"n", "n_pos"}:
         return whole(value)
-    return interval(value) if key == "auc_ci95" else decimal(value)
+    if key == "auc_ci95":
+        return interval(value)
+    bounds = metrics.ci95.get(key) if key in PROPORTIONS else None
+    return decimal(value) if bounds is None else _with_interval(value, bounds)
+
+
+def folds_without_auc(named: Mapping[str, Metrics]) -> list[str]:
+    """By name, over how many of its folds an AUC is the mean, where some have none."""
+    return [
+        f"AUC {name}: the mean of {one.folds_with_auc} of {plural(one.folds, 'fold')}, as the others have none"
+        for name, one in named.items()
+        if one.folds is not None and one.folds_with_auc is not None and 0 < one.folds_with_auc < one.folds
+    ]
+
+
+def _with_interval(value: float, bounds: Interval) -> Html:
+    return join([decimal(value), el("br"), el("span", interval(bounds), class_="small-text")])
 
 
 def _reading(results: Results) -> Html:
     final = results.final
-    parts = [
-        "AUC with 95 % intervals by DeLong variance on the logit scale. A calibration slope of 1 and intercept of 0"
-    ]
-    parts.append(" are ideal; a slope below 1 means predictions that are too extreme.")
+    parts = [_READING]
     if results.folds:
         parts.append(" Of several folds, counts are summed and AUC and calibration averaged; see Folds.")
+        named = {"pooled": final.pooled, **dict(sorted(final.sites.items()))}
+        parts += [f" {said}." for said in folds_without_auc(named)]
     if final.pooled_sites is not None and len(final.pooled_sites) < len(final.sites):
         shown = f" Pooled values cover {len(final.pooled_sites)} of {plural(len(final.sites), 'site')}: "
         parts.append(f"{shown}{', '.join(final.pooled_sites) or 'none'}.")
     return el("p", "".join(parts), class_="small-text")
-
-
-def _site_figure(results: Results, looks: Mapping[str, Look]) -> Html | None:
-    rows = [_row("Pooled", results.final.pooled, svg.POOLED, strong=True)]
-    rows += [_row(site, metrics, looks[site]) for site, metrics in sorted(results.final.sites.items())]
-    if all(row.value is None for row in rows):
-        return None
-    words = ". ".join(f"{row.label}: {decimal(row.value)} ({interval(row.interval)})" for row in rows)
-    chart = interval_chart("site-auc", "AUC with 95 % interval, pooled and by site", words, rows)
-    caption = "With 95 % intervals; dotted line: chance."
-    return svg.figure(chart, "AUC by site", caption)
-
-
-def _roc_figure(results: Results, looks: Mapping[str, Look]) -> Html:
-    curves = [
-        Series(name, svg.POOLED if name == "pooled" else looks[name], tuple(zip(curve.fpr, curve.tpr, strict=True)))
-        for name, curve in sorted(results.final.roc.items(), key=lambda item: (item[0] != "pooled", item[0]))
-    ]
-    if not curves:
-        words = "No site released score histograms, from which the curves are drawn."
-        if results.folds:
-            words = "Not drawn over folds: scores of different models are not comparable."
-        return el("div", el("h3", "ROC curves"), el("p", words))
-    entries = [(curve.look, _legend_entry(results, curve.label)) for curve in curves]
-    description = "Sensitivity against 1 minus specificity. AUC: " + "; ".join(words for _, words in entries) + "."
-    caption = "From summed score histograms; patients of one bin count as tied. Dotted: chance."
-    drawing = roc_chart("roc", curves, description)
-    return svg.figure(drawing, "ROC curves", caption, svg.legend(entries))
-
-
-def _legend_entry(results: Results, name: str) -> str:
-    metrics = results.final.pooled if name == "pooled" else results.final.sites.get(name, Metrics())
-    area = decimal(metrics.auc) + (f" ({interval(metrics.auc_ci95)})" if metrics.auc_ci95 else "")
-    return f"{'Pooled' if name == 'pooled' else name} {area if metrics.auc is not None else DASH}"
-
-
-def _row(label: str, metrics: Metrics, seen: Look, *, strong: bool = False) -> Row:
-    return Row(label, seen, metrics.auc, metrics.auc_ci95, strong)

@@ -1,8 +1,13 @@
 """Reason codes in words: why a value is missing, a site was lost, a fold failed or a model could not be had."""
 
+from collections.abc import Mapping
+
 from fedescc.server.report.formats import DASH
 from fedescc.server.report.markup import Html, el
 
+NOT_RELEASED = "not-released"
+"""Code that stands where results give none."""
+NOT_IN_RESULTS = "The results hold no such part: the run did not make it, or an older version did the run."
 REASONS = {
     "class-count-below-minimum": "fewer patients than the minimum count; the site keeps the value",
     "histogram-not-released": "a site's policy does not release score histograms, and the pooled curve needs all",
@@ -38,6 +43,9 @@ REASONS = {
     "no-training-patients": "the site has no training patients",
     "empty-site": "no patient of the site was included",
     "patients-changed": "the site's patients changed during the run",
+    "few-patients-changed": "a few of the site's patients changed since it answered; a difference would tell of them",
+    "players-hidden": "inputs of few patients are hidden, and the figure would tell of them",
+    "lost-records": "the site's record of earlier questions or openings is lost or damaged",
     "state-lost": "the site lost what it keeps between rounds",
     "never-trained-here": "the site never trained, so it has no part of the model of its own",
     "no-quorum": "too few sites took part",
@@ -47,16 +55,149 @@ REASONS = {
     "no-local-model": "the site held out trains no model of its own",
     "no-columns": "there is nothing to learn from",
     "no-images": "the study has no images",
+    "not-in-k-folds": "not examined in cross-validation, where sites answer only what a fold needs",
+    "encoder-differs-by-site": "every site has an encoder of its own",
+    "personalised": "a part of the model is every site's own",
+    "fewer-than-two-sites": "fewer than two sites can be compared",
+    "fewer-than-two-vendors": "fewer than two vendors can be compared",
+    "no-validation-patients-told": "no site told its validation patients",
+    "small-cells-hidden": "so few patients were assigned rightly, or wrongly, that they are not told",
+    "too-few-patients": "too few patients have it",
+    "no-spread": "it does not vary within a site",
+    "one-level": "all scans are of one kind",
+    "too-few-players": "too few inputs to compare",
+    "too-few-sites": "fewer than two sites",
+    "explained-by-its-models": "it joins other models, which are explained themselves",
+    "counts-not-told": "the sites keep the counts of patients",
+    "no-parameters": "nothing is to be fitted",
+    "bad-assumption": "no plan can be made of the assumptions",
+    "bad-budget": "no epsilon can be computed",
+    "models-stay-at-the-sites": "the models stay at the sites",
+    "computed-on-pooled-patients": "computed on the pooled patients in the first place",
+    "sites-drawn-at-random": "it draws sites at random",
+    "sites-keep-training-scores": "a site keeps its training scores",
+    "no-training-scores": "no site gave training scores",
+    "made-with-random-models-or-samples": "made with random models or samples",
+    "pooled-from-the-folds": "it is put together from the folds' figures, which are audited",
+    "player-of-too-few": "too few patients have the input",
+    "never-varied": "it never varies",
+    "not-planned": "the plan does not ask for it",
+    "scores-of-several-models": "scores of different folds come from different models, which are not comparable",
+    "all-tied": "all inputs matter alike, so they have no ranking",
+    "no-edges": "the scores do not vary, so there is no threshold between them",
+    "not-reached": "no threshold reaches what the plan asks for",
+    "fewer-than-two-studies": "fewer than two sites have an AUC with an interval",
+    "fewer-than-three-studies": "fewer than three sites have an AUC with an interval",
+    "fewer-than-three-sites": "fewer than three sites, too few to speak of without telling of one of them",
+    "resamples-undefined": "too many draws of the sites had no AUC",
+    "impossible-covariance": "the sites' sums cannot be those of patients",
+    "tested-at-other-sites": "the two models were not tested at the same sites",
+    "subgroup-too-small": "too few patients of a class, or the difference to the whole would tell of so few",
+    "not-by-subgroup": "not computed by subgroup",
+    "fewer-than-two-levels": "fewer than two levels show the metric",
+    "small-cells": "so few patients of the site were called wrong, or right, that they are not told",
+    "protects-another-site": "shown, it could be taken off the total to find a site that is hidden",
+    "not-declared": "the test set had been opened before this model was there",
+    "plan-mismatch": "the site's study has another analysis plan",
+    "another-plan": "the test set had been opened under another plan",
+    "test-already-opened": "the test set had been opened for other models or patients",
+    "test-not-opened": "the site had not opened its test set",
+    "too-many-models": "more models than may look at one test set",
+    "training-is-not-repeated": "the audit does not train again",
+    "not-of-the-evaluation": "it is no figure of the evaluation",
+    "expected-beforehand": "it was expected before the run, and is no finding",
+    "counted-by-the-sites": "the sites count it themselves",
+    "no-audit": "the run could not be audited",
+    "beyond-the-formula": "no formula covers it",
+    "covariate-mismatch": "the site's covariates are not those of the study",
+    "feature-mismatch": "the image features are not those that were asked for",
+    "unknown-feature": "an image feature is not known",
+    "feature-is-covariate": "an image feature has the name of a covariate",
+    "cannot-keep-features": "the site could not keep its image features on disk",
+    "missing-extra": "the site lacks the software for these image features",
+    "unknown-variable": "a variable is not in the site's table",
+    "unknown-category": "a category is not in the study",
+    "value-out-of-range": "a value is outside the range that the study gives",
+    "unknown-message-type": "the site does not know such a question",
+    "unknown-model": "the site does not know the model",
+    "unknown-fold": "the fold is not known",
+    "unknown-study": "the study is not known",
+    "unknown-comparator": "the comparator is not known",
+    "unknown-mode": "the mode is not known",
+    "another-division": "the site had told its counts under another division of its patients",
+    "another-reference": "the site had explained the model against another reference",
+    "fold-too-small": "the fold has too few of the site's patients",
+    "no-dates": "the study has no dates to order patients by",
+    "no-landmarks": "no site has enough training scans that show fat and contrast medium",
+    "no-embeddings": "the model gives no embeddings",
+    "image-not-finite": "an image holds values that are no finite numbers",
+    "labels-not-binary": "an outcome is neither present nor absent",
+    "scores-not-finite": "the model's scores are no finite numbers",
+    "values-not-finite": "a value is no finite number",
+    "not-probabilities": "the model's outputs are no probabilities",
+    "training-diverged": "training diverged at the site",
+    "nothing-personal": "the model has no part that could stay at a site",
+    "pretraining-without-images": "without images there is nothing to pretrain",
+    "wrong-parameters": "the parameters are not those of the model",
+    "unreadable-weights": "the weights could not be read",
+    "unwritable-state": "the site could not write what it keeps between rounds",
+    "unreadable-settings": "a file of settings could not be read",
+    "invalid-settings": "a file of settings is not valid",
+    "round-too-old": "the site has gone past the round",
+    "query-budget-spent": "the site has answered as many questions as it allows",
+    "too-many-questions": "more questions at once than a site answers",
+    "too-many-columns": "more columns than a site answers for",
+    "too-many-players": "more inputs than can be explained exactly",
+    "too-many-sites": "more sites than can be added up",
+    "too-many-updates": "more updates than can be added up",
+    "too-few-models": "fewer than two models to join, or more than can be joined",
+    "more-columns-than-patients": "the site has fewer patients than the fit has columns",
+    "more-columns-than-patients-of-a-vendor": "a vendor has fewer patients than there are columns",
+    "sum-too-large": "a sum is larger than can be sent exactly",
+    "inconsistent-sums": "the sums contradict each other",
+    "length-mismatch": "lists that belong together differ in length",
+    "wrong-encoding": "the encoding is not the study's",
+    "old-encoding": "the encoding is that of an older version",
+    "players-differ": "the inputs differ between the sums",
+    "not-a-game": "the values do not belong to every set of inputs",
+    "not-a-table": "the values are no table of patients and inputs",
+    "not-the-pool": "the histograms are not those of all sites",
+    "empty-histogram": "the score histogram is empty",
+    "bad-histogram": "the score histogram is not valid",
+    "bad-edges": "the edges of the score histogram are not valid",
+    "bad-binning": "the bins of the scores are not valid",
+    "bad-coefficients": "the coefficients are not valid",
+    "bad-decision-thresholds": "the decision thresholds are not valid",
+    "bad-threshold": "the threshold is not valid",
+    "bad-rule": "the rule of the threshold is not valid",
+    "bad-estimates": "the estimates to be pooled are not valid",
+    "bad-placement-sums": "the sums of the paired test are not valid",
+    "bad-proportion": "the share is not valid",
+    "bad-draws": "the number of draws is not valid",
+    "bad-groups": "the number of groups is not valid",
+    "bad-max-fpr": "the greatest false positive rate is not valid",
+    "repeated-site": "two sites have the same name",
+    "warm-start-not-finite": "the file of weights holds values that are no finite numbers",
+    "warm-start-nothing-fits": "no tensor of the file of weights fits the model",
+    "server-disk-full": "the server's disk is full",
 }
 PHASES = {
+    "train": "rounds of training",
+    "train.pretraining": "pretraining",
     "query.statistics": "statistics",
     "query.screening": "screening of image features",
     "query.logistic": "logistic regression",
     "evaluate.training_scores": "training scores",
     "evaluate.validation": "validation",
     "evaluate.test": "test",
+    "evaluate.shortcut": "scanner shortcuts",
+    "query.acquisition": "acquisition of scans",
+    "query.counts": "counts for the plan",
+    "query.reference": "reference of the explanation",
     "evaluate.recalibration": "recalibration",
     "evaluate.explanation": "explanation",
+    "evaluate.subgroups": "subgroups",
+    "evaluate.comparison": "paired comparison",
 }
 
 
@@ -65,6 +206,24 @@ def reason(code: str) -> str:
     return f"{REASONS[code]} ({code})" if code in REASONS else code
 
 
+def phase(message_type: str) -> str:
+    """What a type of message is for, in words."""
+    return PHASES.get(message_type, message_type.removeprefix("evaluate.").replace("_", " "))
+
+
+def no_value(code: str, what: str = "No value") -> str:
+    """That there is nothing to show, and why."""
+    return f"{what}: {reason(code)}"
+
+
 def reason_item(name: str, code: str) -> Html:
     """A list item: what is concerned, and why."""
     return el("li", el("b", name), f" {DASH} {reason(code)}")
+
+
+def refusals(refused: Mapping[str, str]) -> Html | None:
+    """The sites that did not answer, with the reason of each; None where all did."""
+    if not refused:
+        return None
+    items = [reason_item(site, code) for site, code in sorted(refused.items())]
+    return el("div", el("p", "Sites without an answer:"), el("ul", *items), class_="small-text")

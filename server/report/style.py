@@ -43,7 +43,7 @@ _LAYOUT = """
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--ink);font:1rem/1.55 system-ui,-apple-system,"Segoe UI",
  "Helvetica Neue",Arial,sans-serif;font-variant-numeric:tabular-nums lining-nums}
-main,header,footer{max-width:70rem;margin:0 auto;padding:0 1.5rem}
+main,header,footer{max-width:73rem;margin:0 auto;padding:0 1.5rem}
 h1,h2{font-family:Charter,"Iowan Old Style","Palatino Linotype",Palatino,Georgia,"Liberation Serif",serif;
  font-weight:600;line-height:1.2;text-wrap:balance}
 h1{font-size:clamp(1.65rem,1.1rem + 2.2vw,2.5rem);margin:.4rem 0 .8rem;max-width:24em}
@@ -80,22 +80,33 @@ nav a:hover{text-decoration:underline}
 .strip dd{margin:.15rem 0 0;font-size:1.9rem;line-height:1.15;font-weight:600}
 .strip dd.small{font-size:.92rem;font-weight:400;color:var(--soft);line-height:1.4;margin-top:.35rem}
 .strip .main dd:first-of-type{font-size:3rem;letter-spacing:-.02em;color:var(--accent)}
+.strip dd.caution{color:var(--warn-ink)}
 .strip svg{max-width:22rem;margin-top:.2rem}
 .strip .text{font-size:19px}
 .strip .line{stroke-width:6;stroke-linecap:round;opacity:.4}
 .lead-text{font-size:1.06rem}
-.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1.5rem 3rem;
+.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1.5rem 3rem;
  align-items:start}
-.scroll{overflow-x:auto;margin:0 0 .8rem}
+.columns>div>h3:first-child{margin-top:0}
+.scroll{overflow-x:auto;container-type:inline-size;margin:0 0 .8rem;background:
+ linear-gradient(to right,var(--page) 30%,transparent) 0 0/2.5rem 100% no-repeat local,
+ linear-gradient(to left,var(--page) 30%,transparent) 100% 0/2.5rem 100% no-repeat local,
+ linear-gradient(to right,var(--rule),transparent) 0 0/.9rem 100% no-repeat scroll,
+ linear-gradient(to left,var(--rule),transparent) 100% 0/.9rem 100% no-repeat scroll}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 caption{text-align:left;color:var(--soft);font-size:.9rem;padding:0 0 .6rem}
-caption span{display:block;position:sticky;left:0;max-width:min(44rem,calc(100vw - 2rem))}
-table.dense{font-size:.84rem}
-.dense th,.dense td{padding-left:.4rem;padding-right:.4rem}
+caption span{display:block;position:sticky;left:0;max-width:min(44rem,100cqw)}
+table.slim{max-width:36rem}
+table.dense{font-size:.8rem}
+.dense thead th{font-size:.74rem}
+.dense td .small-text{font-size:.88em}
+.dense th,.dense td{padding-left:.25rem;padding-right:.25rem}
 th,td{padding:.5rem .6rem;text-align:left;vertical-align:baseline;border-bottom:1px solid var(--rule)}
 thead th{font-size:.8rem;font-weight:600;color:var(--soft);border-bottom:1.5px solid var(--soft);
  vertical-align:bottom}
 tbody th{font-weight:500;white-space:nowrap}
+tbody th.long{white-space:normal}
+.long{min-width:13rem}
 .num{text-align:right}
 td.num{white-space:nowrap}
 tr.lead th,tr.lead td{font-weight:700;background:var(--panel)}
@@ -158,6 +169,7 @@ _NARROW = """
 main,header,footer{padding-left:1rem;padding-right:1rem}
 header{padding-top:1.6rem}
 section{padding:2rem 0}
+tbody th{white-space:normal;min-width:6rem}
 .strip{grid-template-columns:repeat(2,1fr)}
 .strip>div{padding:.9rem 1rem}
 .flow>li{grid-template-columns:minmax(0,1fr);gap:.9rem}
@@ -172,16 +184,22 @@ section{padding:2rem 0}
 _PRINT = """
 @media print{
 @page{margin:16mm 14mm}
-body{font-size:9.5pt}
+html{font-size:9.5pt}
 main,header,footer{max-width:none;padding:0}
 header{padding-top:0}
 nav{display:none}
 section{padding:1.2rem 0}
 h2,h3,figcaption,caption{break-after:avoid}
 figure,tr,.cards>div,.box,.notice,.strip{break-inside:avoid}
-.scroll{overflow:visible}
-th,td,.dense th,.dense td{padding:.2rem .3rem}
-table,table.dense,thead th{font-size:7.8pt}
+.scroll{overflow:visible;container-type:normal;background:none}
+.long{min-width:0}
+th,td{padding:.2rem .3rem}
+.dense th,.dense td{padding:.2rem .15rem}
+.columns{grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr))}
+.columns:has(>.scroll,>div>.scroll){grid-template-columns:minmax(0,1fr)}
+table,thead th{font-size:7.8pt}
+table.dense,.dense thead th{font-size:7pt}
+.dense td.num{white-space:normal}
 .strip .main dd:first-of-type{font-size:2rem}
 .strip dd{font-size:1.3rem}
 details::details-content{content-visibility:visible;display:block;block-size:auto}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedescc.server.report.formats import decimal
 from fedescc.server.report.markup import Child, Html, el, join
 from fedescc.server.report.style import SERIES
 
@@ -115,7 +116,7 @@ def label(point: Point, words: str, css: str = "") -> Html:
 def x_axis(frame: Frame, marks: Sequence[float], title: str, digits: int = 1) -> Html:
     """Axis line, ticks with numbers and a title below the frame."""
     y = frame.bottom
-    numbers = [label((frame.x(mark), y + 19), f"{mark:.{digits}f}", "faint middle") for mark in marks]
+    numbers = [label((frame.x(mark), y + 19), decimal(mark, digits), "faint middle") for mark in marks]
     notches = [segment((frame.x(mark), y), (frame.x(mark), y + 4), "axis") for mark in marks]
     name = label(((frame.left + frame.right) / 2, y + 40), title, "middle")
     return join([segment((frame.left, y), (frame.right, y), "axis"), *notches, *numbers, name])
@@ -124,7 +125,7 @@ def x_axis(frame: Frame, marks: Sequence[float], title: str, digits: int = 1) ->
 def y_axis(frame: Frame, marks: Sequence[float], title: str, digits: int = 1) -> Html:
     """Grid lines with numbers, and a title above the frame so that nothing is read sideways."""
     rules = [segment((frame.left, frame.y(mark)), (frame.right, frame.y(mark)), "grid") for mark in marks]
-    numbers = [label((frame.left - 8, frame.y(mark) + 4.5), f"{mark:.{digits}f}", "faint end") for mark in marks]
+    numbers = [label((frame.left - 8, frame.y(mark) + 4.5), decimal(mark, digits), "faint end") for mark in marks]
     return join([*rules, *numbers, label((0, frame.top - 14), title)])
 
 

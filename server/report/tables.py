@@ -8,6 +8,8 @@ from fedescc.server.report.markup import Child, Html, el, join
 from fedescc.server.report.reasons import REASONS
 
 _DENSE_ABOVE = 10
+_SLIM = 3  # columns up to which a table is not stretched over the page
+_WRAPS_ABOVE = 40  # letters of a text; shorter ones, such as names, stay on one line
 
 
 @dataclass
@@ -62,11 +64,15 @@ def table(
     headings = [el("th", cell, scope="col", class_=kind) for cell, kind in zip(head, classes, strict=True)]
     body = [_row(row, classes, "lead" if place < lead else None) for place, row in enumerate(rows)]
     parts = [el("caption", el("span", caption)), el("thead", el("tr", *headings)), el("tbody", *body)]
-    dense = "dense" if len(head) > _DENSE_ABOVE else None
-    return el("div", el("table", *parts, class_=dense), class_="scroll", role="group", tabindex=0, aria_label=caption)
+    kind = "dense" if len(head) > _DENSE_ABOVE else "slim" if len(head) <= _SLIM else None
+    return el("div", el("table", *parts, class_=kind), class_="scroll", role="group", tabindex=0, aria_label=caption)
 
 
 def _row(cells: Sequence[Child], classes: Sequence[str | None], kind: str | None) -> Html:
-    first = el("th", cells[0], scope="row")
-    rest = [el("td", cell, class_=name) for cell, name in zip(cells[1:], classes[1:], strict=True)]
+    first = el("th", cells[0], scope="row", class_=_long(cells[0]))
+    rest = [el("td", cell, class_=name or _long(cell)) for cell, name in zip(cells[1:], classes[1:], strict=True)]
     return el("tr", first, *rest, class_=kind)
+
+
+def _long(cell: Child) -> str | None:
+    return "long" if isinstance(cell, str) and not isinstance(cell, Html) and len(cell) > _WRAPS_ABOVE else None

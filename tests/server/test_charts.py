@@ -115,16 +115,17 @@ def test_one_round_alone_is_still_seen():
 
 @pytest.mark.parametrize(("value", "bounds"), [(0.8, (0.7, 0.9)), (0.3, None), (0.55, (0.2, 0.8))])
 def test_the_headline_glyph_stays_inside_its_scale(value, bounds):
-    drawing = glyph("g", value, bounds)
+    drawing = glyph("g", "Pooled AUC", value, bounds)
     places = [float(x) for x in re.findall(rf'x[12]="{NUMBER}"', drawing)] + markers(drawing, "accent")[:, 0].tolist()
     assert min(places) >= 16
     assert max(places) <= 464
 
 
 def test_every_drawing_of_a_report_stays_inside_its_frame():
-    drawings = re.findall(r'<svg viewBox="0 0 480 (\d+)" role="img".*?</svg>', render(sample_results()))
-    whole = re.findall(r'<svg viewBox="0 0 480 \d+" role="img".*?</svg>', render(sample_results()))
-    assert len(whole) == 9
+    page = render(sample_results())
+    drawings = re.findall(r'<svg viewBox="0 0 480 (\d+)" role="img".*?</svg>', page)
+    whole = re.findall(r'<svg viewBox="0 0 480 \d+" role="img".*?</svg>', page)
+    assert len(whole) >= 14
     for height, drawing in zip(drawings, whole, strict=True):
         xs = re.findall(rf' (?:x|x1|x2)="{NUMBER}"', drawing)
         ys = re.findall(rf' (?:y|y1|y2)="{NUMBER}"', drawing)
@@ -143,7 +144,19 @@ def test_a_long_name_is_cut_in_the_chart_and_kept_in_its_title():
     name = "hospital-with-a-very-long-name-in-the-north"
     drawing = interval_chart("name", "t", "d", [Row(name, svg.look(0), 0.7)])
     assert f"<title>{name}</title>" in drawing
-    assert f">{name[:23]}…</text>" in drawing
+    assert f">{name[:26]}…</text>" in drawing
+
+
+@pytest.mark.parametrize("strong", [False, True])
+@pytest.mark.parametrize("name", ["a", "scanner vendor: siemens", "Random-effects mean", "w" * 60])
+def test_no_name_runs_into_the_plot(name, strong):
+    row = Row(name, svg.look(0), 0.0, (0.0, 1.0), strong)
+    drawing = interval_chart("name", "t", "d", [row])
+    shown = re.search(r'<text x="0" [^>]*>([^<]*)</text>', drawing)[1]
+    start = min(float(x) for x in re.findall(r'<line x1="([^"]*)"', drawing))
+    letter = 8.5 if strong else 7.4  # of DejaVu Sans, the widest of the usual fonts, in units of the drawing
+    assert letter * len(shown) <= start - 4
+    assert start <= 328 - 100  # what is left for the plot
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))

@@ -5,13 +5,13 @@ import hashlib
 import json
 import re
 from html import unescape
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_page import Page
 from results_factory import (
     FAILED,
     HIDDEN,
@@ -25,7 +25,7 @@ from results_factory import (
 )
 
 from fedescc.common.errors import Refusal
-from fedescc.common.statistics.metrics import METRIC_KEYS
+from fedescc.common.statistics.metrics import METRIC_KEYS, PROPORTIONS
 from fedescc.server.report.comparison import _MEANINGS
 from fedescc.server.report.formats import (
     decimal,
@@ -44,59 +44,12 @@ from fedescc.server.report.formats import (
 )
 from fedescc.server.report.markup import el, text
 from fedescc.server.report.page import render, write_report
+from fedescc.server.report.performance import HEADINGS
 from fedescc.server.report.reasons import REASONS, reason
 from fedescc.server.report.style import DARK, LIGHT, SERIES, style_sheet
 from fedescc.simulations.comparison.fold_comparison import COMPARATORS
 
-VOID = {"meta", "br", "hr"}
 OPTIONAL = sorted(sample_results().keys() - {"study", "study_sha256", "rounds", "final"})
-
-
-class Page(HTMLParser):
-    """A parsed report; unbalanced tags fail at once."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.html = html
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.words: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"an attribute is given twice in {tag}"
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in {"th", "td"}:
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
-            self.words.append(data)
-        if "sup" not in self._open and {"th", "td"} & set(self._open[-6:]):
-            self.tables[-1][-1][-1] += data
-
-    def named(self, *tags: str) -> list[dict[str, str]]:
-        return [attributes for tag, attributes in self.tags if tag in tags]
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"[ \n]+", " ", " ".join(self.words))
-
-    def table(self, *first_headings: str) -> list[list[str]]:
-        """The table whose head row starts with these cells."""
-        return next(found for found in self.tables if found[0][: len(first_headings)] == list(first_headings))
 
 
 @pytest.fixture
@@ -107,6 +60,11 @@ def results():
 @pytest.fixture
 def page(results):
     return Page(render(results))
+
+
+def performance(page):
+    """The table of all METRICS."""
+    return page.table("", *HEADINGS.values())
 
 
 # --- safe and self-contained ---
@@ -196,7 +154,7 @@ def test_every_table_has_a_caption_and_scopes(page):
     tags = [tag for tag, _ in page.tags]
     assert tags.count("table") == tags.count("caption") == tags.count("thead") >= 7
     assert {attributes.get("scope") for attributes in page.named("th")} == {"col", "row"}
-    assert {len(row) for row in page.tables[0]} == {1 + len(METRIC_KEYS)}
+    assert {len(row) for row in performance(page)} == {1 + len(METRIC_KEYS)}
     for found in page.tables:
         assert len({len(row) for row in found}) == 1
 
@@ -204,7 +162,7 @@ def test_every_table_has_a_caption_and_scopes(page):
 def test_every_drawing_is_described_or_decorative(page):
     drawings = page.named("svg")
     described = [a for a in drawings if a.get("role") == "img"]
-    assert len(described) == 9
+    assert len(described) >= 14
     assert all(a.get("aria-hidden") == "true" for a in drawings if a not in described)
     assert len(re.findall(r"<desc [^>]*>[^<]+</desc>", page.html)) == len(described)
 
@@ -245,7 +203,7 @@ def test_the_style_knows_dark_screens_narrow_screens_and_paper():
 
 
 def test_the_performance_table_holds_every_metric_pooled_first(results, page):
-    found = page.tables[0]
+    found = performance(page)
     assert [row[0] for row in found[1:]] == ["Pooled", *sorted(PATIENTS)]
     for row in found[1:]:
         metrics = results["final"]["pooled"] if row[0] == "Pooled" else results["final"]["sites"][row[0]]
@@ -255,6 +213,8 @@ def test_the_performance_table_holds_every_metric_pooled_first(results, page):
                 assert cell == "–"
             elif key == "auc_ci95":
                 assert [float(end) for end in cell.split("–")] == pytest.approx(value, abs=5e-4)
+            elif key in PROPORTIONS:
+                assert cell == f"{value:.3f}{interval(metrics['ci95'][key])}"
             else:
                 assert float(cell.replace("\u2212", "-")) == pytest.approx(value, abs=5e-4)
 
@@ -262,6 +222,7 @@ def test_the_performance_table_holds_every_metric_pooled_first(results, page):
 def test_a_missing_value_names_its_reason_and_the_legend_explains_it(results):
     reasons = {"auc": "one-class", "calibration_slope": "<unheard-of>"}
     results["final"]["pooled"] |= {"auc": None, "calibration_slope": None, "suppressed": reasons}
+    results["final"]["primary"] |= {"auc": None, "ci95": None}
     page = Page(render(results))
     titles = {a["title"] for a in page.named("abbr")}
     assert {"all patients have the same outcome", "<unheard-of>"} <= titles
@@ -304,6 +265,8 @@ def test_lost_sites_are_a_visible_warning(results, page):
 def test_without_losses_and_notes_there_is_no_warning(results):
     for one in results["rounds"]:
         one["refused"] = {}
+    results["opening"]["sites"][LOST] = 0
+    del results["final"]["meta"]["note"]
     assert Page(render(results | {"sites_lost": [], "notes": []})).named("aside") == []
 
 
@@ -342,7 +305,7 @@ def test_comparators_stand_beside_the_federation_pooled_and_by_site(results, pag
     pooled = page.table("", "Patients", "With outcome", "AUC", "95 % CI", "Sensi\u00adtivity")
     by_site = page.table("Site", "Federated", "Local only", "Centralised")
     assert [row[0] for row in pooled[1:]] == ["Federated", "Local only", "Centralised"]
-    assert pooled[1][1:5] == page.tables[0][1][1:5]
+    assert pooled[1][1:5] == performance(page)[1][1:5]
     local = results["comparators"]["local_only"]["sites"]["beijing"]["auc"]
     assert by_site[1][2].startswith(f"{local:.3f}")
     assert by_site[-1] == [HIDDEN, "–", "–", "–"]
@@ -437,14 +400,16 @@ def test_any_number_of_sites_renders_with_its_own_look(results, sites):
     results["final"]["sites"] = dict.fromkeys(names, one)
     results["final"]["roc"] = dict.fromkeys(["pooled", *names], results["final"]["roc"]["pooled"])
     page = Page(render({key: results[key] for key in ("study", "study_sha256", "rounds", "final")}))
-    assert [row[0] for row in page.tables[0][1:]] == ["Pooled", *names]
+    assert [row[0] for row in performance(page)[1:]] == ["Pooled", *names]
     assert page.html.count('class="line series-0"') >= 1
 
 
 def test_the_smallest_document_renders(results):
     smallest = {"study": "s", "study_sha256": "0" * 64, "rounds": [], "final": {"pooled": {}}}
     page = Page(render(smallest))
-    assert [a["id"] for a in page.named("section")] == ["result", "performance", "provenance"]
+    found = [a["id"] for a in page.named("section")]
+    assert (found[:3], found[-1]) == (["result", "performance", "curves"], "provenance")
+    assert not {"plan", "sites", "comparison", "subgroups"} & set(found)
     assert "No site released score histograms" in page.text
 
 
@@ -630,7 +595,8 @@ def test_every_page_is_safe_linked_and_described(make):
 
 def test_the_headline_of_several_folds_counts_folds_and_their_rounds(folds):
     words = Page(render(folds)).text
-    headline = words[words.index("Result Mean AUC over folds") : words.index("Performance on the test set")]
+    label = {"kfold": "Mean AUC over folds", "loso": "Random-effects mean AUC"}[folds["mode"]]
+    headline = words[words.index(f"Result {label}") : words.index("Performance on the test set")]
     expected = {"kfold": "Folds 3 2–4 rounds each", "loso": "Folds 5 2–5 rounds each; 1 failed"}
     assert expected[folds["mode"]] in headline
     assert "Rounds 0" not in words
@@ -717,7 +683,7 @@ def test_a_temporal_run_has_one_row_of_its_own_results(results):
         "12",
         "12",
     )
-    assert cell["AUC"] == page.tables[0][1][3]
+    assert cell["AUC"] == performance(page)[1][3]
     assert "the latest were tested" in page.text
     assert "Rounds 12" in page.text
 
@@ -774,9 +740,10 @@ def test_every_comparator_has_a_name_and_a_meaning():
 def test_every_comparator_stands_with_its_difference_and_meaning(results):
     page = Page(render(full(results)))
     labels = [method_label(name) for name in COMPARATORS]
-    head, *rows = page.table("", "AUC", "Difference to the federation")
+    head, *rows = page.table("", "Comparison", "AUC", "Difference to the federation")
     assert [row[0] for row in rows] == labels
-    assert rows[0][2:] == ["\u22120.031", "\u22120.051 to \u22120.011", "0.002"]
+    assert rows[1][1] == "simulation only"
+    assert rows[1][3:] == ["\u22120.031", "\u22120.051 to \u22120.011", "0.002"]
     assert head[-1] == "p"
     assert [
         row[0] for row in page.table("", "Patients", "With outcome", "AUC", "95 % CI", "Sensi\u00adtivity")[2:]
@@ -789,8 +756,8 @@ def test_an_undefined_difference_names_its_reason(results):
     document = full(results)
     document["comparators"]["fusion"]["versus_federated"] = {"difference": None, "p": None, "suppressed": "one-class"}
     page = Page(render(document))
-    fusion = next(row for row in page.table("", "AUC", "Difference to the federation") if row[0] == "Fusion")
-    assert fusion[2:] == ["–", "–", "–"]
+    fusion = next(row for row in page.table("", "Comparison") if row[0] == "Fusion")
+    assert fusion[3:] == ["–", "–", "–"]
     assert "one-class – all patients have the same outcome" in page.text
 
 
@@ -900,6 +867,7 @@ def test_personalisation_is_explained_and_so_is_that_nothing_is_compared(results
     document = full(results) | {"personalisation": {"kind": kind, "attraction": 0.1}}
     for entry in document["comparators"].values():
         del entry["versus_federated"]
+    document["final"]["comparisons"] = []
     words = Page(render(document)).text
     assert own[kind] in words
     assert words.count("no paired difference from the shared model is computed") == 2

@@ -15,6 +15,7 @@ from fedescc.common.statistics.ranks import bootstrap_ranks
 from fedescc.common.statistics.shapley import ShapleySums
 from fedescc.common.study import read_study
 from fedescc.common.sums import add_up
+from fedescc.common.wire import COMPARISON, TRAIN
 from fedescc.server.evaluation.comparison import difference_entry
 from fedescc.server.evaluation.contribution import NOTE, _gain
 from fedescc.server.evaluation.explanation import MEANS, player_entries, rank_entries
@@ -29,6 +30,7 @@ STUDY = read_study("escc-pcr")
 NOISY = "shantou"
 GAINS = {"beijing": (-0.021, 0.008, 0.009), "chengdu": (0.004, 0.011, 0.716), NOISY: (0.0, 0.02, 1.0)}
 UNTRAINED = "wuhan"
+LATE = "henan-cancer"  # missed a part of the model without the first site
 DISAGREES = "federated / pooled / brier"
 
 
@@ -107,9 +109,11 @@ def _contribution() -> dict[str, Any]:
             "model": f"without_{site}",
             "all_sites": _gain(difference_entry(*numbers)),
             "other_sites": _gain(difference_entry(2 * numbers[0], numbers[1], numbers[2])),
+            "refused": {},
         }
         for site, numbers in GAINS.items()
     }
+    sites["beijing"]["refused"] = {TRAIN: {LATE: "no-answer-in-time"}, COMPARISON: {LATE: "site-error"}}
     sites["chengdu"]["other_sites"] = _gain({"difference": None, "suppressed": "no-quorum"})
     return {"unit": "AUC", "sites": sites, "unavailable": {UNTRAINED: "too-few-training-patients"}, "note": NOTE}
 

@@ -217,11 +217,17 @@ def make_final(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
     tail = {"clinical": (True, True), "radiomics_clinical": (False, False)}
     comparisons = [
         {"model": name, "versus": "federated", **difference_entry(-0.031, 0.013, 0.017)}
-        | {"planned": planned, "primary": primary}
+        | {"planned": planned, "primary": primary, "sites": make_own_tests()}
         for name, (planned, primary) in tail.items()
     ]
     more = {"comparisons": comparisons, "subgroups": subgroups, "fairness": fairness_gaps(subgroups)}
     return final_entry(make_evaluation(scores), study.analysis, seed=7) | more
+
+
+def make_own_tests() -> dict[str, Any]:
+    """A site's own paired test, and one that has none."""
+    nothing = {**dict.fromkeys(("difference", "standard_error", "ci95", "p")), "suppressed": "zero-variance"}
+    return {"beijing": difference_entry(-0.052, 0.021, 0.013), "wuhan": nothing}
 
 
 def make_levels(

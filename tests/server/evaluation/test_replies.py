@@ -7,9 +7,10 @@ from fedescc.client.answers.subgroups import level_sums
 from fedescc.client.learning.evaluate import split_sums
 from fedescc.client.site import ReleasePolicy
 from fedescc.common.errors import Refusal
+from fedescc.common.statistics.roc import Estimate
 from fedescc.common.subgroups import coarse_edges
 from fedescc.common.wire import Reply
-from fedescc.server.evaluation.replies import level_shares, placement_share
+from fedescc.server.evaluation.replies import level_shares, own_differences, placement_share
 from fedescc.server.replies import split_share
 
 POLICY = ReleasePolicy(min_class_count=3, score_histogram="plain")
@@ -139,3 +140,28 @@ def test_placement_sums_that_no_tested_patients_have_are_refused(changes, code):
     with pytest.raises(Refusal) as caught:
         placement_share(Reply("a", "s", sums), 2, own_test())
     assert caught.value.code == code
+
+
+AREAS = [Estimate(0.7), Estimate(0.75), Estimate(None, "one-class")]
+
+
+def test_a_sites_own_differences_become_tests():
+    told = {"differences": [0.05, 0.1], "standard_errors": [0.02, 0.0]}
+    first, second = own_differences(Reply("site-a", "study", told), AREAS)
+    assert (first.value.difference, first.value.z) == (0.05, pytest.approx(2.5))
+    assert first.value.p == pytest.approx(0.0124193, abs=1e-7)
+    assert second.reason == "zero-variance"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"differences": [0.06, 0.1], "standard_errors": [0.02, 0.02]},  # .75 less .70 is .05
+        {"differences": [0.05], "standard_errors": [0.02]},
+        {"differences": [0.05, 0.1]},
+        {},
+    ],
+)
+def test_differences_that_are_not_those_of_the_test_are_refused(told):
+    with pytest.raises(Refusal, match="malformed-message"):
+        own_differences(Reply("site-a", "study", told), AREAS)
