@@ -119,6 +119,8 @@ ALLOWED: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(("n", "n_pos"), _PATIENTS),
         "sums": Allowed(length=2 * MAX_DECLARED),
         "products": Allowed(length=MAX_DECLARED * (MAX_DECLARED + 1)),
+        "differences": Allowed(whole=False, low=-1.0, high=1.0, length=MAX_DECLARED),
+        "standard_errors": Allowed(whole=False, high=1.0, length=MAX_DECLARED),
     },
     wire.EXPLANATION: {
         "n": _PATIENTS,

@@ -52,7 +52,8 @@ LEAVES = {
     wire.RECALIBRATION: "patients by outcome, losses, gradients and Hessians of two recalibration models on the test "
     "patients",
     wire.COMPARISON: "where models are compared and the policy allows histograms: by outcome, how many test patients, "
-    "and sums and products of their placements among all sites' test patients",
+    "and sums and products of their placements among all sites' test patients; the site's own differences of AUC and "
+    "their standard errors",
     wire.SUBGROUPS: "of the plan's subgroups: which levels are shown; of the test patients of each, by outcome, how "
     "many they are, counts of right and wrong calls, Brier sums and, where the policy allows, class histograms; of "
     "none where too few of a class have it, or could be told by subtraction",

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from fedescc.client.answers.evaluation import may_tell, require_opened
-from fedescc.client.learning.evaluate import NOT_RELEASED
+from fedescc.client.learning.evaluate import NOT_RELEASED, Labels
 from fedescc.client.local_site import LocalSite
 from fedescc.client.openings import already_opened
 from fedescc.client.site import BELOW_MINIMUM
 from fedescc.common.errors import Refusal
 from fedescc.common.identity import look_digest, split_looks
 from fedescc.common.statistics.paired import placement_sums
-from fedescc.common.statistics.roc import ClassHistogram
+from fedescc.common.statistics.roc import ClassHistogram, Floats, paired_delong
 from fedescc.common.wire import Reply, Request
 
 
@@ -20,7 +20,9 @@ def comparison(site: LocalSite, request: Request) -> Reply:
     """Counts by class, and sums and products of the models' placements among all sites' test patients.
 
     The task's ``looks`` are the models as they have looked; ``pooled`` has of each its class histogram over all sites'
-    test patients. Placements follow from histograms, so that a site that keeps its own keeps these sums too.
+    test patients. Placements follow from histograms, so that a site that keeps its own keeps these sums too. Beside
+    them stand this site's own paired tests of every look against the first, on exact scores; an error of 0 means that
+    the difference does not vary, and that there is no test.
 
     Raises:
         Refusal: ``test-not-opened``, ``test-already-opened`` (a model, threshold or bins that have not looked),
@@ -45,6 +47,7 @@ def comparison(site: LocalSite, request: Request) -> Reply:
             "n_pos": int(labels.sum()),
             "sums": sums.sums.ravel().tolist(),
             "products": sums.products.ravel().tolist(),
+            **_own_tests(labels, scores),
         }
     )
 
@@ -58,6 +61,15 @@ def require_same_look(site: LocalSite, request: Request) -> None:
     """
     if require_opened(site, request) != look_digest(request):
         raise already_opened()
+
+
+def _own_tests(labels: Labels, scores: Floats) -> dict[str, list[float]]:
+    """Differences of AUC to the first model, (models - 1,), and their standard errors by DeLong's paired test."""
+    tests = [paired_delong(labels, score, scores[:, 0]).value for score in scores.T[1:]]
+    return {
+        "differences": [0.0 if test is None else test.difference for test in tests],
+        "standard_errors": [0.0 if test is None else test.standard_error for test in tests],
+    }
 
 
 def _histograms(pooled: Any, models: int) -> list[ClassHistogram]:

@@ -23,6 +23,7 @@ from fedescc.common.statistics.roc import (
     PairedComparison,
     checked_scores,
     edges_of,
+    paired_comparison,
     score_histogram,
     too_few,
 )
@@ -151,11 +152,7 @@ def compare(covariance: AucCovariance, i: int, j: int) -> Estimate[PairedCompari
     variance = float(table[i, i] + table[j, j] - 2 * table[i, j])
     if variance < 0:
         return Estimate(None, "impossible-covariance")
-    if variance == 0:
-        return Estimate(None, "zero-variance")
-    difference, error = float(covariance.areas[i] - covariance.areas[j]), math.sqrt(variance)
-    z = difference / error
-    return Estimate(PairedComparison(difference, error, z, math.erfc(abs(z) / math.sqrt(2))))
+    return paired_comparison(float(covariance.areas[i] - covariance.areas[j]), math.sqrt(variance))
 
 
 def _doubled_placements(y: ArrayLike, score: Floats, pool: ClassHistogram, edges: ArrayLike) -> Counts:

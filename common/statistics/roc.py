@@ -136,6 +136,11 @@ def paired_delong(y: ArrayLike, s1: ArrayLike, s2: ArrayLike) -> Estimate[Paired
     positive, negative = first.of_positives - second.of_positives, first.of_negatives - second.of_negatives
     difference = float(positive.mean())
     standard_error = math.sqrt(positive.var(ddof=1) / positive.size + negative.var(ddof=1) / negative.size)
+    return paired_comparison(difference, standard_error)
+
+
+def paired_comparison(difference: float, standard_error: float) -> Estimate[PairedComparison]:
+    """The test of a difference; undefined where it does not vary."""
     if standard_error == 0:
         return Estimate(None, "zero-variance")
     z = difference / standard_error

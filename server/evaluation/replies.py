@@ -10,7 +10,7 @@ from fedescc.common.disclosure.rounding import DECIMALS
 from fedescc.common.errors import Refusal
 from fedescc.common.statistics.metrics import EvaluationSums
 from fedescc.common.statistics.paired import PlacementSums
-from fedescc.common.statistics.roc import ClassHistogram
+from fedescc.common.statistics.roc import ClassHistogram, Estimate, PairedComparison, paired_comparison
 from fedescc.common.subgroups import coarse_histogram
 from fedescc.common.wire import Reply
 from fedescc.server.replies import SplitShare, malformed, real_numbers, whole_numbers
@@ -86,6 +86,27 @@ def placement_share(reply: Reply, models: int, tested: SplitShare) -> PlacementS
         whole_numbers(reply.sums, "sums", 2 * models).reshape(2, models),
         whole_numbers(reply.sums, "products", 2 * pairs).reshape(2, pairs),
     )
+
+
+def own_differences(reply: Reply, aucs: Sequence[Estimate[float]]) -> list[Estimate[PairedComparison]]:
+    """A site's own paired tests of every model but the first against the first.
+
+    Args:
+        reply: to a comparison.
+        aucs: the site's AUC of every model as it was tested, the first model's first.
+
+    Raises:
+        Refusal: ``malformed-message``: of another number of models, or differences that are not those of the AUCs.
+
+    """
+    differences, errors = (real_numbers(reply.sums, key, len(aucs) - 1) for key in ("differences", "standard_errors"))
+    first = aucs[0].value
+    for difference, error, area in zip(differences, errors, aucs[1:], strict=True):
+        if error == 0 or first is None or area.value is None:
+            continue
+        if abs(area.value - first - difference) > 3 * _ROUNDING:  # all three are rounded
+            raise malformed("a site's paired difference is not that of its AUCs")
+    return [paired_comparison(float(one), float(error)) for one, error in zip(differences, errors, strict=True)]
 
 
 def _level_histograms(reply: Reply, levels: int, bins: int) -> list[ClassHistogram | None]:

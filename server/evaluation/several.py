@@ -73,7 +73,7 @@ def _pool_comparisons(finals: Sequence[Final]) -> list[dict[str, Any]]:
 def _pool_comparison(entries: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
     known = [(n, one) for n, one in entries if one["difference"] is not None]
     if not known:
-        return dict(entries[0][1])
+        return {key: value for key, value in entries[0][1].items() if key != "sites"}
     total = sum(n for n, _ in known)
     difference = math.fsum(n / total * one["difference"] for n, one in known)
     error = math.sqrt(math.fsum((n / total * one["standard_error"]) ** 2 for n, one in known))

@@ -207,13 +207,16 @@ class FoldAudit:
             return
         pair = [self.locks[name].binned(pool(self.test[name][site] for site in sites)) for name in names]
         _audit_pair(self.ledger, f"{names[0]} versus {names[1]}", entry, pair)
+        for site, own in entry.get("sites", {}).items():
+            exact = [self.test[name][site] for name in names]
+            _audit_pair(self.ledger, f"{names[0]} versus {names[1]} / {site}", own, exact, rounded=True)
 
     def _of(self, names: Collection[str]) -> dict[str, SiteCohort]:
         return {site: cohort for site, cohort in self.fold.cohorts.items() if site in names}
 
 
-def _audit_pair(ledger: Ledger, label: str, entry: Entry, pair: Sequence[Scored]) -> None:
-    audit_difference(ledger, label, entry, pair[0].y, pair[0].logit, pair[1].logit)
+def _audit_pair(ledger: Ledger, label: str, entry: Entry, pair: Sequence[Scored], *, rounded: bool = False) -> None:
+    audit_difference(ledger, label, entry, pair[0].y, pair[0].logit, pair[1].logit, rounded=rounded)
 
 
 def _keeps_scores(policy: ReleasePolicy, cohort: SiteCohort) -> bool:

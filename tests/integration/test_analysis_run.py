@@ -132,6 +132,20 @@ def test_the_comparison_is_delongs_paired_test_on_the_pooled_patients(done):
     assert found["planned"] is found["primary"] is True
 
 
+def test_every_sites_own_comparison_is_delongs_on_its_exact_scores(done):
+    toy, results = done
+    scored, site = fold_scores(toy)
+    own = results["final"]["comparisons"][0]["sites"]
+    assert sorted(own) == sorted(toy.cohorts)
+    for place, name in enumerate(toy.cohorts):
+        mine = site == place
+        y, clinical, network = scored["federated"][0][mine], scored["clinical"][1][mine], scored["federated"][1][mine]
+        expected = paired_delong(y, clinical, network).value
+        assert own[name]["difference"] == pytest.approx(expected.difference, abs=1e-6)
+        assert own[name]["standard_error"] == pytest.approx(expected.standard_error, abs=1e-6)
+        assert own[name]["p"] == pytest.approx(expected.p, abs=1e-4)
+
+
 def test_the_meta_analysis_pools_the_sites_own_aucs(done):
     """The fixed-effect statistic by statsmodels, and the mean at REML's tau² by its own normal equations."""
     toy, results = done

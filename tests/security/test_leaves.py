@@ -72,6 +72,8 @@ WORDS = {
         "n": "how many test patients",
         "n_pos": "by outcome",
         **dict.fromkeys(("sums", "products"), "sums and products of their placements"),
+        "differences": "own differences of AUC",
+        "standard_errors": "their standard errors",
     },
     wire.EXPLANATION: {
         "n": "how many they are",

@@ -50,7 +50,7 @@ REASONS = {
     wire.REFERENCE: dict.fromkeys(ALLOWED[wire.REFERENCE], COLUMNS),
     wire.EXPLANATION: dict.fromkeys(ALLOWED[wire.EXPLANATION], "players of the study"),
     wire.SUBGROUPS: dict.fromkeys(ALLOWED[wire.SUBGROUPS], LEVELS),
-    wire.COMPARISON: dict.fromkeys(("sums", "products"), MODELS),
+    wire.COMPARISON: dict.fromkeys(("sums", "products", "differences", "standard_errors"), MODELS),
 }
 # A third of the tables' patients is more than any histogram's bins; the scans' parts (81, 27, 54; 87, 29, 58) are no
 # honest list's length.

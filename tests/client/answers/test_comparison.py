@@ -67,6 +67,17 @@ def test_sums_of_one_site_alone_give_delongs_test_on_its_binned_scores(site):
     assert found.standard_error == pytest.approx(expected.standard_error, rel=1e-9)
 
 
+def test_a_sites_own_test_is_delongs_on_its_exact_scores(site):
+    models = opened(site, model(site, 1.0, 0.0), model(site, 0.2, 1.0), model(site, 2.0, 0.0))
+    sums = answer(site, wire.COMPARISON, join_looks(models, pooled=histograms(site, models))).sums
+    labels = site.cohort.labels[site.cohort.rows("test")]
+    first, second, third = (site.logits(one, "test") for one in models)
+    expected = paired_delong(labels, second, first).value
+    assert sums["differences"] == pytest.approx([expected.difference, 0.0], abs=1e-6)
+    assert sums["standard_errors"] == pytest.approx([expected.standard_error, 0.0], abs=1e-6)
+    assert paired_delong(labels, third, first).reason == "zero-variance"  # twice the scores rank alike
+
+
 def test_only_models_that_have_looked_are_compared(site):
     one, two, three = model(site, 1.0, 0.0), model(site, 0.2, 1.0), model(site, 0.0, 1.0)
     pooled = histograms(site, [one, two])

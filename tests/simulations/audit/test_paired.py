@@ -30,7 +30,7 @@ def by_bins(pair, cuts):
 def audited(entry, pair, locked):
     ledger = Ledger()
     first, second = (locked.binned(one) for one in pair[::-1])
-    audit_difference(ledger, "b - a", entry, first.y, first.logit, second.logit)
+    audit_difference(ledger, "b - a", entry, first.y, first.logit, second.logit, rounded=False)
     return ledger
 
 
